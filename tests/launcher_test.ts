@@ -1,0 +1,417 @@
+/** The launcher, in a folder of its own, among fakes of every command that it could find. */
+import assert from "node:assert/strict";
+import { join, resolve } from "node:path";
+
+const checkout = resolve(import.meta.dirname!, "..");
+const sh = which("sh");
+const ignore = Deno.build.os === "windows";
+
+function which(command: string): string {
+  const found = (Deno.env.get("PATH") ?? "").split(":")
+    .map((folder) => join(folder, command))
+    .find((path) => {
+      try {
+        return Deno.statSync(path).isFile;
+      } catch {
+        return false;
+      }
+    });
+  if (found === undefined) throw new Error(`${command} is not on the PATH`);
+  return found;
+}
+
+/** A `deno` that says its version, then which arguments and environment it got, and ends with 7. */
+const fakeDeno = (version: string) =>
+  `[ "$1" = --version ] && { echo "deno ${version} (stable, release, any)"; exit; }
+  echo "ran ${version}"
+  echo "INIT_CWD=$INIT_CWD BACKEND=\${DENO_WEBGPU_BACKEND:-} TRACE=\${RUST_BACKTRACE-none}"
+  printf '<%s>' "$@"
+  exit 7`;
+
+/** An `npm` that installs \`deno\` 2.9.6 as the package does, and notes its call. */
+const FAKE_NPM = `echo "npm $*" >>"$CALLS"
+  while [ "$1" != --prefix ]; do shift; done
+  mkdir -p "$2/node_modules/@deno/some-platform"
+  cp "$FOLDER/npm-deno" "$2/node_modules/@deno/some-platform/deno"`;
+
+/** An `apt-get` that makes the driver which \`VK_DRIVER_FILES\` names, and notes its call. */
+const FAKE_APT = `echo "apt-get $*" >>"$CALLS"
+  case " $* " in *" install "*) echo {} >"$VK_DRIVER_FILES" ;; esac`;
+
+/** What the launcher takes from the system as it is. */
+const TOOLS =
+  "cat chmod cp cut dirname find grep head mkdir mktemp mv readlink rm sed sh tail tr"
+    .split(" ");
+
+interface Outcome {
+  code: number;
+  stdout: string;
+  stderr: string;
+  /** What the fake npm and package managers were called with. */
+  calls: string;
+}
+
+class Sandbox implements Disposable {
+  readonly folder = Deno.realPathSync(
+    Deno.makeTempDirSync({ prefix: "denoise-launcher-" }),
+  );
+  readonly root = join(this.folder, "check out");
+  readonly driver = join(this.folder, "icd.json");
+  #env: Record<string, string> = {
+    PATH: join(this.folder, "bin"),
+    HOME: join(this.folder, "home"),
+    TMPDIR: join(this.folder, "tmp"),
+    FOLDER: this.folder,
+    CALLS: join(this.folder, "calls"),
+    VK_DRIVER_FILES: this.driver,
+    RUST_BACKTRACE: "1",
+  };
+
+  /** Linux with a Vulkan driver, no root, and none of Deno, npm and package managers. */
+  constructor(fakes: Record<string, string> = {}) {
+    for (const name of ["bin", "home", "tmp", "check out"]) {
+      Deno.mkdirSync(join(this.folder, name));
+    }
+    for (const tool of TOOLS) {
+      Deno.symlinkSync(which(tool), join(this.folder, "bin", tool));
+    }
+    Deno.copyFileSync(join(checkout, "denoise"), join(this.root, "denoise"));
+    Deno.writeTextFileSync(
+      join(this.root, "deno.json"),
+      '{\n  "imports": {\n    "other": "./x.ts"\n  },\n  "tasks": {\n    "train": "x",\n' +
+        '    "datasets": "x",\n    "test:data": "x"\n  }\n}\n',
+    );
+    Deno.writeTextFileSync(this.driver, "{}");
+    this.script(join(this.folder, "npm-deno"), fakeDeno("2.9.6"));
+    const defaults = {
+      id: "echo 1000",
+      uname: "echo Linux",
+      getent: "exit 2",
+      ldconfig: "echo '\tlibvulkan.so.1 (libc6) => any'",
+    };
+    for (const [name, body] of Object.entries({ ...defaults, ...fakes })) {
+      this.script(join(this.folder, "bin", name), body);
+    }
+  }
+
+  script(path: string, body: string): void {
+    // `createNew` follows no link: a fake must never be written over the tool it stands for.
+    Deno.writeTextFileSync(path, `#!${sh}\n${body}\n`, { createNew: true });
+    Deno.chmodSync(path, 0o755);
+  }
+
+  async run(
+    args: string[],
+    env: Record<string, string | undefined> = {},
+    launcher = join(this.root, "denoise"),
+  ): Promise<Outcome> {
+    const merged = Object.entries({ ...this.#env, ...env }).filter(([, v]) =>
+      v !== undefined
+    );
+    const { code, stdout, stderr } = await new Deno.Command(sh, {
+      args: [launcher, ...args],
+      cwd: join(this.folder, "home"),
+      env: Object.fromEntries(merged) as Record<string, string>,
+      clearEnv: true,
+      stdin: "null",
+    }).output();
+    const decoder = new TextDecoder();
+    let calls = "";
+    try {
+      calls = Deno.readTextFileSync(this.#env.CALLS!);
+    } catch (error) {
+      if (!(error instanceof Deno.errors.NotFound)) throw error;
+    }
+    return {
+      code,
+      stdout: decoder.decode(stdout),
+      stderr: decoder.decode(stderr),
+      calls,
+    };
+  }
+
+  [Symbol.dispose](): void {
+    Deno.removeSync(this.folder, { recursive: true });
+  }
+}
+
+function test(name: string, fn: () => Promise<void>): void {
+  Deno.test({ name: `denoise ${name}`, ignore, fn });
+}
+
+for (const script of ["denoise", ".ci/run"]) {
+  test(`is a shell script that parses: ${script}`, async () => {
+    const { code, stderr } = await new Deno.Command(sh, {
+      args: ["-n", join(checkout, script)],
+    }).output();
+    assert.equal(new TextDecoder().decode(stderr), "");
+    assert.equal(code, 0);
+    const { mode } = await Deno.stat(join(checkout, script));
+    assert.equal(mode! & 0o111, 0o111, "must be executable");
+  });
+}
+
+test("passes arguments literally, and the exit code", async () => {
+  using box = new Sandbox({ deno: fakeDeno("2.9.0") });
+  const args = [
+    "train",
+    "a b",
+    "$HOME `id` \\n",
+    `it's "so"`,
+    "*",
+    "",
+    "--",
+    "-q",
+    "x\ny",
+  ];
+  const { code, stdout, stderr } = await box.run(args);
+  assert.equal(stderr, "");
+  const [ran, , ...rest] = stdout.split("\n");
+  assert.equal(ran, "ran 2.9.0");
+  const expected = ["task", "-q", "--cwd", box.root, ...args];
+  assert.equal(rest.join("\n"), expected.map((arg) => `<${arg}>`).join(""));
+  assert.equal(code, 7);
+});
+
+test("finds its checkout through links, and keeps the caller's folder", async () => {
+  using box = new Sandbox({ deno: fakeDeno("2.9.0") });
+  Deno.mkdirSync(join(box.folder, "links"));
+  Deno.symlinkSync("../check out/denoise", join(box.folder, "links", "inner"));
+  Deno.symlinkSync(
+    join(box.folder, "links", "inner"),
+    join(box.folder, "outer"),
+  );
+  const { stdout } = await box.run(
+    ["train"],
+    { INIT_CWD: "/" },
+    join(box.folder, "outer"),
+  );
+  assert.ok(stdout.includes(`<--cwd><${box.root}><train>`), stdout);
+  assert.ok(
+    stdout.includes(`INIT_CWD=${box.folder}/home BACKEND=vulkan TRACE=none\n`),
+    stdout,
+  );
+});
+
+test("takes Deno from 2.9 on, in PATH before the home folder", async () => {
+  for (const version of ["2.9.0", "2.10.1", "3.0.0", "2.9.6+0a1b2c3"]) {
+    using box = new Sandbox({ deno: fakeDeno(version), npm: FAKE_NPM });
+    Deno.mkdirSync(join(box.folder, "home/.deno/bin"), { recursive: true });
+    box.script(join(box.folder, "home/.deno/bin/deno"), fakeDeno("2.9.1"));
+    const { stdout, calls } = await box.run(["train"]);
+    assert.match(
+      stdout,
+      new RegExp(`^ran ${version.replaceAll(/[.+]/g, "\\$&")}\n`),
+    );
+    assert.equal(calls, "");
+  }
+});
+
+test("takes Deno from the home folder", async () => {
+  using box = new Sandbox({ deno: fakeDeno("2.8.9"), npm: FAKE_NPM });
+  Deno.mkdirSync(join(box.folder, "home/.deno/bin"), { recursive: true });
+  box.script(join(box.folder, "home/.deno/bin/deno"), fakeDeno("2.9.1"));
+  const { stdout, stderr, calls } = await box.run(["train"]);
+  assert.match(stdout, /^ran 2\.9\.1\n/);
+  assert.equal(stderr + calls, "");
+});
+
+test("fetches Deno once where there is none or an old or broken one", async () => {
+  for (
+    const deno of [undefined, fakeDeno("2.8.9"), fakeDeno("1.46.3"), "exit 126"]
+  ) {
+    using box = new Sandbox({
+      npm: FAKE_NPM,
+      ...(deno === undefined ? {} : { deno }),
+    });
+    for (let start = 0; start < 2; start++) {
+      const { code, stdout, calls } = await box.run(["train", "a b"]);
+      assert.match(stdout, /^ran 2\.9\.6\n/);
+      assert.ok(stdout.endsWith("<train><a b>"), stdout);
+      assert.equal(code, 7);
+      assert.match(calls, /^npm install .*deno@2\.9\.6.*\n$/); // the one line, also the second time
+    }
+    const left = Array.from(
+      Deno.readDirSync(join(box.folder, "home/.cache/denoise/deno")),
+    );
+    assert.deepEqual(left.map((entry) => entry.name), ["2.9.6"]);
+  }
+});
+
+test("keeps a fetched Deno in a temporary folder where there is no home", async () => {
+  for (const home of [undefined, "/dev/null/home"]) {
+    const id = `echo ${Deno.uid()}`;
+    using box = new Sandbox({ npm: FAKE_NPM, id });
+    const { stdout } = await box.run(["train"], { HOME: home });
+    assert.match(stdout, /^ran 2\.9\.6\n/);
+    const kept = join(box.folder, `tmp/denoise-${Deno.uid()}`);
+    assert.ok(Deno.statSync(join(kept, "deno/2.9.6/deno")).isFile);
+    assert.equal(Deno.statSync(kept).mode! & 0o777, 0o700);
+  }
+});
+
+test("says what to install where neither Deno nor npm is", async () => {
+  using box = new Sandbox();
+  const { code, stdout, stderr } = await box.run(["train"]);
+  assert.equal(code, 1);
+  assert.equal(stdout, "");
+  assert.match(
+    stderr,
+    /neither Deno nor npm.*\n.*deno\.com.*\n.*apt-get install npm.*\n$/,
+  );
+});
+
+test("shows what npm said when it could not fetch Deno", async () => {
+  using box = new Sandbox({ npm: "echo 'no such registry' >&2; exit 1" });
+  const { code, stdout, stderr } = await box.run(["train"]);
+  assert.equal(code, 1);
+  assert.equal(stdout, "");
+  assert.match(stderr, /no such registry\ndenoise: Could not fetch Deno/);
+});
+
+test("fetches no Deno under DENOISE_NO_INSTALL", async () => {
+  using box = new Sandbox({ npm: FAKE_NPM });
+  const { code, stdout, stderr, calls } = await box.run(["train"], {
+    DENOISE_NO_INSTALL: "1",
+  });
+  assert.equal(code, 1);
+  assert.equal(stdout + calls, "");
+  assert.match(stderr, /\n {2}npm install -g deno@2\.9\.6\n$/);
+});
+
+test("names one command where a driver is missing and it may not install one", async () => {
+  const cases: [id: string, env: Record<string, string>][] = [
+    ["echo 1000", {}],
+    ["echo 0", { DENOISE_NO_INSTALL: "1" }],
+  ];
+  for (const [id, env] of cases) {
+    using box = new Sandbox({
+      deno: fakeDeno("2.9.6"),
+      "apt-get": FAKE_APT,
+      sudo: FAKE_APT,
+      id,
+    });
+    Deno.removeSync(box.driver);
+    const { code, stdout, stderr, calls } = await box.run(["train"], env);
+    assert.equal(code, 1);
+    assert.equal(stdout + calls, "");
+    const commands = stderr.split("\n").filter((line) => line.startsWith("  "));
+    assert.equal(commands.length, 1, stderr);
+    assert.match(
+      commands[0]!,
+      /^ {2}sudo .*apt-get install .*mesa-vulkan-drivers libvulkan1$/,
+    );
+  }
+});
+
+test("knows the package managers of other systems", async () => {
+  for (const manager of ["dnf", "pacman", "zypper", "apk"]) {
+    using box = new Sandbox({ deno: fakeDeno("2.9.6"), [manager]: FAKE_APT });
+    Deno.removeSync(box.driver);
+    const { code, stderr } = await box.run(["train"]);
+    assert.equal(code, 1);
+    assert.match(stderr, new RegExp(`\n {2}sudo ${manager} .*vulkan.*\n$`));
+  }
+});
+
+test("asks for the Vulkan loader too", async () => {
+  using box = new Sandbox({
+    deno: fakeDeno("2.9.6"),
+    "apt-get": FAKE_APT,
+    ldconfig: "",
+  });
+  const { code, stderr } = await box.run(["train"]);
+  const here = Array.from(["/usr/lib", "/usr/lib64", "/usr/local/lib"]).concat(
+    Array.from(Deno.readDirSync("/usr/lib"))
+      .filter((entry) => entry.name.includes("-linux-gnu"))
+      .map((entry) => `/usr/lib/${entry.name}`),
+  ).some((folder) => {
+    try {
+      return Deno.statSync(`${folder}/libvulkan.so.1`).isFile;
+    } catch {
+      return false;
+    }
+  });
+  assert.equal(code, here ? 7 : 1);
+  assert.equal(stderr.includes("apt-get install"), !here);
+});
+
+test("installs a driver as root, then runs the task", async () => {
+  using box = new Sandbox({
+    deno: fakeDeno("2.9.6"),
+    "apt-get": FAKE_APT,
+    id: "echo 0",
+  });
+  Deno.removeSync(box.driver);
+  const { code, stdout, stderr, calls } = await box.run(["train"]);
+  assert.equal(code, 7);
+  assert.match(stdout, /^ran 2\.9\.6\n/);
+  assert.match(stderr, /^denoise: Installing a Vulkan driver .*\n$/);
+  assert.match(calls, / install .*mesa-vulkan-drivers libvulkan1\n$/);
+  assert.deepEqual(Array.from(Deno.readDirSync(join(box.folder, "tmp"))), []);
+});
+
+test("shows what the package manager said when it could not install a driver", async () => {
+  using box = new Sandbox({
+    deno: fakeDeno("2.9.6"),
+    dnf: "echo 'no such package'; exit 1",
+    id: "echo 0",
+  });
+  Deno.removeSync(box.driver);
+  const { code, stderr } = await box.run(["train"]);
+  assert.equal(code, 1);
+  assert.match(
+    stderr,
+    /no such package\ndenoise: Could not install a Vulkan driver/,
+  );
+});
+
+test("asks for no driver where none is needed", async () => {
+  const cases: [
+    fakes: Record<string, string>,
+    args: string[],
+    env: Record<string, string>,
+  ][] = [
+    [{}, ["datasets", "list"], {}],
+    [{}, ["train", "ddpm", "--help"], {}],
+    [{}, ["train"], { DENO_WEBGPU_BACKEND: "gl" }],
+    [{ uname: "echo Darwin" }, ["train"], {}],
+  ];
+  for (const [fakes, args, env] of cases) {
+    using box = new Sandbox({
+      deno: fakeDeno("2.9.6"),
+      "apt-get": FAKE_APT,
+      id: "echo 0",
+      ...fakes,
+    });
+    Deno.removeSync(box.driver);
+    const { code, stdout, calls } = await box.run(args, env);
+    assert.equal(code, 7);
+    assert.match(stdout, /^ran 2\.9\.6\n/);
+    assert.equal(calls, "");
+  }
+});
+
+test("lists the tasks without arguments, and for help", async () => {
+  for (const args of [[], ["help"], ["--help"], ["-h"]]) {
+    using box = new Sandbox();
+    const { code, stdout } = await box.run(args);
+    assert.equal(code, 0);
+    assert.match(stdout, /\btrain datasets test:data\b/);
+  }
+});
+
+test("ends with 2 for an unknown task", async () => {
+  for (
+    const task of ["trian", "other", "--steps", "t.ain", "train\ndatasets"]
+  ) {
+    using box = new Sandbox({ deno: fakeDeno("2.9.6") });
+    const { code, stdout, stderr } = await box.run([task]);
+    assert.equal(code, 2);
+    assert.equal(stdout, "");
+    assert.match(
+      stderr,
+      /^denoise: Unknown task "[^]*": the tasks are train datasets test:data/,
+    );
+  }
+});
