@@ -1,0 +1,250 @@
+/**
+ * Elementwise functions of two tensors, broadcast as NumPy does. Either operand may be a number.
+ *
+ * @module
+ */
+import { apply, type Op } from "../tensor/autograd.ts";
+import { empties, Kernel, type Params, requireThat } from "../tensor/kernel.ts";
+import {
+  broadcastShapes,
+  broadcastStrides,
+  collapseAxes,
+} from "../tensor/shape.ts";
+import { Tensor, tensor } from "../tensor/tensor.ts";
+import source from "./binary.wgsl" with { type: "text" };
+import { sumTo } from "./reduce.ts";
+import { expand } from "./shape.ts";
+import { powScalar, reciprocal, scale } from "./unary.ts";
+
+const kernel = new Kernel("binary", source);
+const quarters = ({ n }: Params) => Math.ceil(Number(n) / 256);
+const NO_STRIDES = [0, 0, 0, 0];
+const FLAT = {
+  rows: 0,
+  row: 0,
+  a_scalar: 0,
+  b_scalar: 0,
+  shape0: NO_STRIDES,
+  shape1: NO_STRIDES,
+  a_strides0: NO_STRIDES,
+  a_strides1: NO_STRIDES,
+  b_strides0: NO_STRIDES,
+  b_strides1: NO_STRIDES,
+};
+
+function forward(name: string, kind: string, a: Tensor, b: Tensor): Tensor {
+  const shape = broadcastShapes(name, a.shape, b.shape);
+  const out = empties(shape);
+  const constants = { KIND: kernel.code(kind) };
+  const aScalar = a.size === 1 && out.size > 1,
+    bScalar = b.size === 1 && out.size > 1;
+  if ((aScalar || a.size === out.size) && (bScalar || b.size === out.size)) {
+    const params = {
+      ...FLAT,
+      n: out.size,
+      a_scalar: Number(aScalar),
+      b_scalar: Number(bScalar),
+    };
+    const split = ["out", ...(aScalar ? [] : ["a"]), ...(bScalar ? [] : ["b"])];
+    const tensors = { a, b, out };
+    return kernel.run("equal", params, tensors, {
+      constants,
+      workgroups: quarters,
+      splitBy: "n",
+      split,
+    });
+  }
+  const collapsed = collapseAxes(shape, [
+    broadcastStrides(a.shape, shape),
+    broadcastStrides(b.shape, shape),
+  ]);
+  const rank = collapsed.shape.length;
+  requireThat(rank <= 8, name, "at most 8 axes can be broadcast", { a, b });
+  const padded = (list: readonly number[], fill: number) => [
+    ...new Array<number>(8 - rank).fill(fill),
+    ...list,
+  ];
+  const lengths = padded(collapsed.shape, 1);
+  const [aStrides, bStrides] = collapsed.strides.map((list) =>
+    padded(list, 0)
+  ) as [
+    number[],
+    number[],
+  ];
+  const rows = collapsed.shape[0]!;
+  const first = 8 - rank;
+  kernel.run(
+    "broadcast",
+    {
+      ...FLAT,
+      n: out.size,
+      rows,
+      row: out.size / rows,
+      shape0: lengths.slice(0, 4),
+      shape1: lengths.slice(4),
+      a_strides0: aStrides.slice(0, 4),
+      a_strides1: aStrides.slice(4),
+      b_strides0: bStrides.slice(0, 4),
+      b_strides1: bStrides.slice(4),
+    },
+    { a_elements: a, b_elements: b, out_elements: out },
+    {
+      constants,
+      workgroups: ({ rows, row }) => Math.ceil(Number(rows) * Number(row) / 64),
+      splitBy: "rows",
+      split: [
+        "out_elements",
+        ...(aStrides[first] ? ["a_elements"] : []),
+        ...(bStrides[first] ? ["b_elements"] : []),
+      ],
+    },
+  );
+  return out;
+}
+
+/** `dy · ∂f/∂a` or `∂f/∂b` in the output's shape, for operands that may be smaller. */
+function derivative(
+  kind: string,
+  side: 0 | 1,
+  dy: Tensor,
+  a: Tensor,
+  b: Tensor,
+): Tensor {
+  const params = { ...FLAT, n: dy.size };
+  const tensors = {
+    a: expand(a, dy.shape),
+    b: expand(b, dy.shape),
+    dy,
+    out: empties(dy.shape),
+  };
+  return kernel.run("backward", params, tensors, {
+    constants: { KIND: kernel.code(kind), SIDE: side },
+    workgroups: quarters,
+    splitBy: "n",
+    split: ["a", "b", "dy", "out"],
+  });
+}
+
+type Gradient = (dy: Tensor, a: Tensor, b: Tensor) => Tensor;
+
+/** Makes a public function; `gradients` are those of `a` and of `b` before broadcasting is undone. */
+function binary(
+  name: string,
+  kind: string,
+  gradients: readonly [Gradient, Gradient] | null = [
+    (dy, a, b) => derivative(kind, 0, dy, a, b),
+    (dy, a, b) => derivative(kind, 1, dy, a, b),
+  ],
+): (a: Tensor | number, b: Tensor | number) => Tensor {
+  const op: Op<[a: Tensor, b: Tensor], null> = {
+    name,
+    forward: ([a, b]) => forward(name, kind, a, b),
+    backward: (dy, [a, b], _, { needs }) => [
+      needs[0] && gradients ? sumTo(gradients[0](dy, a, b), a.shape) : null,
+      needs[1] && gradients ? sumTo(gradients[1](dy, a, b), b.shape) : null,
+    ],
+  };
+  return (a, b) => {
+    const left = typeof a === "number" ? tensor(a) : a;
+    const right = typeof b === "number" ? tensor(b) : b;
+    requireThat(
+      left.dtype === "f32" && right.dtype === "f32",
+      name,
+      "elements must be f32",
+      {
+        a: String(left),
+        b: String(right),
+      },
+    );
+    return apply(op, [left, right], null);
+  };
+}
+
+const addOp = binary("add", "ADD", [(dy) => dy, (dy) => dy]);
+const subOp = binary("sub", "SUB", [(dy) => dy, (dy) => scale(dy, -1)]);
+const mulOp = binary("mul", "MUL", [
+  (dy, _, b) => mul(dy, b),
+  (dy, a) => mul(dy, a),
+]);
+const divOp = binary("div", "DIV", [
+  (dy, _, b) => div(dy, b),
+  (dy, a, b) => derivative("DIV", 1, dy, a, b),
+]);
+const powOp = binary("pow", "POW");
+
+/** `a + b`. */
+export function add(a: Tensor | number, b: Tensor | number): Tensor {
+  if (typeof b === "number" && a instanceof Tensor) return scale(a, 1, b);
+  if (typeof a === "number" && b instanceof Tensor) return scale(b, 1, a);
+  return addOp(a, b);
+}
+
+/** `a - b`. */
+export function sub(a: Tensor | number, b: Tensor | number): Tensor {
+  if (typeof b === "number" && a instanceof Tensor) return scale(a, 1, -b);
+  if (typeof a === "number" && b instanceof Tensor) return scale(b, -1, a);
+  return subOp(a, b);
+}
+
+/** `a · b`, elementwise. */
+export function mul(a: Tensor | number, b: Tensor | number): Tensor {
+  if (typeof b === "number" && a instanceof Tensor) return scale(a, b);
+  if (typeof a === "number" && b instanceof Tensor) return scale(b, a);
+  return mulOp(a, b);
+}
+
+/** `a / b`. */
+export function div(a: Tensor | number, b: Tensor | number): Tensor {
+  if (a === 1 && b instanceof Tensor) return reciprocal(b);
+  return divOp(a, b);
+}
+
+/** `aᵇ`; a negative base needs a whole exponent, whose own gradient is then 0. */
+export function pow(a: Tensor | number, b: Tensor | number): Tensor {
+  if (typeof b === "number" && a instanceof Tensor) return powScalar(a, b);
+  return powOp(a, b);
+}
+
+/** The larger of both; on a tie each gets half the gradient. */
+export const maximum: (a: Tensor | number, b: Tensor | number) => Tensor =
+  binary(
+    "maximum",
+    "MAXIMUM",
+  );
+/** The smaller of both; on a tie each gets half the gradient. */
+export const minimum: (a: Tensor | number, b: Tensor | number) => Tensor =
+  binary(
+    "minimum",
+    "MINIMUM",
+  );
+/** 1 where `a = b`, else 0; no gradient. */
+export const equal: (a: Tensor | number, b: Tensor | number) => Tensor = binary(
+  "equal",
+  "EQUAL",
+  null,
+);
+/** 1 where `a < b`, else 0; no gradient. */
+export const less: (a: Tensor | number, b: Tensor | number) => Tensor = binary(
+  "less",
+  "LESS",
+  null,
+);
+/** 1 where `a ≤ b`, else 0; no gradient. */
+export const lessEqual: (a: Tensor | number, b: Tensor | number) => Tensor =
+  binary(
+    "lessEqual",
+    "LESS_EQUAL",
+    null,
+  );
+/** 1 where `a > b`, else 0; no gradient. */
+export function greater(a: Tensor | number, b: Tensor | number): Tensor {
+  return less(b, a);
+}
+/** 1 where `a ≥ b`, else 0; no gradient. */
+export function greaterEqual(a: Tensor | number, b: Tensor | number): Tensor {
+  return lessEqual(b, a);
+}
+/** 1 where `a ≠ b`, else 0; no gradient. */
+export function notEqual(a: Tensor | number, b: Tensor | number): Tensor {
+  return scale(equal(a, b), -1, 1);
+}

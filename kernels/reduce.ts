@@ -1,0 +1,342 @@
+/**
+ * Reductions over axes.
+ *
+ * @module
+ */
+import { apply, type Op } from "../tensor/autograd.ts";
+import { empties, Kernel, requireThat } from "../tensor/kernel.ts";
+import { axesOf, axisOf, broadcastShapes, span } from "../tensor/shape.ts";
+import { show, type Tensor } from "../tensor/tensor.ts";
+import { full } from "../tensor/fill.ts";
+import source from "./reduce.wgsl" with { type: "text" };
+import { add, div, equal, mul, sub } from "./binary.ts";
+import { expand, reshape } from "./shape.ts";
+import { exp, log, scale, sqrt } from "./unary.ts";
+
+/** What a reduction takes: the axes (default all; negative count from the back), and whether they stay with length 1. */
+export interface ReduceOptions {
+  /** Axes to fold; defaults to all. */
+  axis?: number | readonly number[];
+  /** Whether folded axes stay, with length 1; defaults to false. */
+  keepDims?: boolean;
+}
+
+type Kind = "SUM" | "MAX" | "MIN" | "SUM_SQUARES";
+
+const kernel = new Kernel("reduce", source);
+/** Invocations that keep a device busy; fewer outputs than this are folded in pieces first. */
+const ENOUGH = 4096;
+/** Columns that a contiguous row is folded into. */
+const COLUMNS = 64;
+
+function fold(
+  kind: Kind,
+  x: Tensor,
+  [outer, n, inner]: readonly [number, number, number],
+  factor: number,
+): Tensor {
+  const columns = inner === 1 && n >= 4 * COLUMNS ? COLUMNS : inner;
+  const row = n * inner;
+  const steps = Math.ceil(row / columns);
+  const wanted = Math.ceil(ENOUGH / Math.max(1, outer * columns));
+  const splits = Math.max(1, Math.min(wanted, Math.ceil(steps / 32)));
+  const chunk = Math.ceil(steps / splits);
+  const last = splits === 1 && columns === inner;
+  const out = empties([outer, splits, columns]);
+  kernel.run(
+    "fold",
+    {
+      outer,
+      row,
+      inner: columns,
+      splits,
+      chunk,
+      factor: last ? factor : 1,
+    },
+    { x, out },
+    {
+      constants: { KIND: kernel.code(kind) },
+      workgroups: ({ outer }) =>
+        Math.ceil(Number(outer) * splits * columns / 64),
+      splitBy: "outer",
+      split: ["x", "out"],
+    },
+  );
+  if (last) return out;
+  const next: Kind = kind === "SUM_SQUARES" ? "SUM" : kind;
+  const rest: [number, number, number] = columns === inner
+    ? [outer, splits, inner]
+    : [outer, splits * columns, 1];
+  return fold(next, out, rest, factor);
+}
+
+/** Folds the axes, neighbours together, from the last to the first; keeps them with length 1. */
+function foldAxes(
+  kind: Kind,
+  x: Tensor,
+  axes: readonly number[],
+  factor = 1,
+): Tensor {
+  const shape = [...x.shape];
+  let result = x;
+  let step = kind;
+  let to = axes.length;
+  while (to > 0) {
+    let from = to - 1;
+    while (from > 0 && axes[from - 1] === axes[from]! - 1) from--;
+    const first = axes[from]!, end = axes[to - 1]! + 1;
+    const sizes = [
+      span(shape, 0, first),
+      span(shape, first, end),
+      span(shape, end),
+    ] as const;
+    result = fold(step, result, sizes, from === 0 ? factor : 1);
+    if (step === "SUM_SQUARES") step = "SUM";
+    shape.fill(1, first, end);
+    to = from;
+  }
+  if (axes.length === 0) {
+    return kind === "SUM_SQUARES" ? mul(x, x) : scale(x, factor);
+  }
+  return result.view(shape);
+}
+
+interface Attrs {
+  axes: readonly number[];
+  keepDims: boolean;
+}
+
+/** The result's shape from that with axes of length 1 kept. */
+function drop(kept: Tensor, { axes, keepDims }: Attrs): Tensor {
+  if (keepDims) return kept;
+  return kept.view(kept.shape.filter((_, axis) => !axes.includes(axis)));
+}
+
+/** Gives back to a gradient the axes that the reduction dropped, with length 1. */
+function restore(dy: Tensor, x: Tensor, axes: readonly number[]): Tensor {
+  return dy.view(
+    x.shape.map((length, axis) => axes.includes(axis) ? 1 : length),
+  );
+}
+
+function count(x: Tensor, axes: readonly number[]): number {
+  return axes.reduce((product, axis) => product * x.shape[axis]!, 1);
+}
+
+const sumOp: Op<[x: Tensor], Attrs & { factor: number }> = {
+  name: "sum",
+  forward: ([x], attrs) =>
+    drop(foldAxes("SUM", x, attrs.axes, attrs.factor), attrs),
+  backward: (dy, [x], { axes, factor }) => {
+    const scaled = factor === 1 ? dy : scale(dy, factor);
+    return [expand(restore(scaled, x, axes), x.shape)];
+  },
+};
+
+function extremeOp(kind: "MAX" | "MIN"): Op<[x: Tensor], Attrs> {
+  return {
+    name: kind.toLowerCase(),
+    forward: ([x], attrs) => drop(foldAxes(kind, x, attrs.axes), attrs),
+    backward: (dy, [x], { axes }, { output }) => {
+      const hits = equal(x, restore(output, x, axes));
+      return [
+        mul(hits, div(restore(dy, x, axes), foldAxes("SUM", hits, axes))),
+      ];
+    },
+  };
+}
+const maxOp = extremeOp("MAX");
+const minOp = extremeOp("MIN");
+
+const varianceOp: Op<[x: Tensor], Attrs & { correction: number }> = {
+  name: "variance",
+  forward: ([x], attrs) => {
+    const n = count(x, attrs.axes);
+    const centred = sub(x, foldAxes("SUM", x, attrs.axes, 1 / n));
+    return drop(
+      foldAxes("SUM_SQUARES", centred, attrs.axes, 1 / (n - attrs.correction)),
+      attrs,
+    );
+  },
+  backward: (dy, [x], { axes, correction }) => {
+    const n = count(x, axes);
+    const centred = sub(x, foldAxes("SUM", x, axes, 1 / n));
+    return [mul(centred, scale(restore(dy, x, axes), 2 / (n - correction)))];
+  },
+};
+
+const logSumExpOp: Op<[x: Tensor], Attrs> = {
+  name: "logSumExp",
+  forward: ([x], attrs) => {
+    const largest = foldAxes("MAX", x, attrs.axes); // subtracted, so that exp cannot overflow
+    const sums = foldAxes("SUM", exp(sub(x, largest)), attrs.axes);
+    return drop(add(log(sums), largest), attrs);
+  },
+  backward: (dy, [x], { axes }, { output }) => [
+    mul(exp(sub(x, restore(output, x, axes))), restore(dy, x, axes)),
+  ],
+};
+
+function reduction<Extra>(
+  op: Op<[x: Tensor], Attrs & Extra>,
+  x: Tensor,
+  options: ReduceOptions,
+  extra: (axes: readonly number[]) => Extra,
+): Tensor {
+  requireThat(x.dtype === "f32", op.name, "elements must be f32", {
+    x: String(x),
+  });
+  const axes = axesOf(op.name, options.axis, x.rank);
+  return apply(op, [x], {
+    axes,
+    keepDims: options.keepDims ?? false,
+    ...extra(axes),
+  });
+}
+
+/** Sum; of nothing it is 0. */
+export function sum(x: Tensor, options: ReduceOptions = {}): Tensor {
+  return reduction(sumOp, x, options, () => ({ factor: 1 }));
+}
+
+/** Arithmetic mean. */
+export function mean(x: Tensor, options: ReduceOptions = {}): Tensor {
+  return reduction(
+    sumOp,
+    x,
+    options,
+    (axes) => ({ factor: 1 / count(x, axes) }),
+  );
+}
+
+/**
+ * Variance, `Σ(x - mean)² / (n - correction)`, in two passes so that a large mean does no harm.
+ *
+ * @param options `correction` defaults to 1 (unbiased), as PyTorch's.
+ */
+export function variance(
+  x: Tensor,
+  options: ReduceOptions & { correction?: number } = {},
+): Tensor {
+  return reduction(
+    varianceOp,
+    x,
+    options,
+    () => ({ correction: options.correction ?? 1 }),
+  );
+}
+
+/** Square root of `variance`. */
+export function std(
+  x: Tensor,
+  options: ReduceOptions & { correction?: number } = {},
+): Tensor {
+  return sqrt(variance(x, options));
+}
+
+function requireElements(
+  name: string,
+  x: Tensor,
+  options: ReduceOptions,
+): void {
+  const axes = axesOf(name, options.axis, x.rank);
+  if (count(x, axes) === 0) {
+    throw new RangeError(
+      `Cannot apply ${name} as there must be an element: x is ${show(x)}`,
+    );
+  }
+}
+
+/** Largest element; equal ones share the gradient, as `torch.amax`. */
+export function max(x: Tensor, options: ReduceOptions = {}): Tensor {
+  requireElements("max", x, options);
+  return reduction(maxOp, x, options, () => ({}));
+}
+
+/** Smallest element; equal ones share the gradient, as `torch.amin`. */
+export function min(x: Tensor, options: ReduceOptions = {}): Tensor {
+  requireElements("min", x, options);
+  return reduction(minOp, x, options, () => ({}));
+}
+
+/** `log Σ eˣ`, without overflow. */
+export function logSumExp(x: Tensor, options: ReduceOptions = {}): Tensor {
+  requireElements("logSumExp", x, options);
+  return reduction(logSumExpOp, x, options, () => ({}));
+}
+
+/** Euclidean norm, `√Σx²`. Its gradient at 0 is 0. */
+export function norm(x: Tensor, options: ReduceOptions = {}): Tensor {
+  return reduction(normOp, x, options, () => ({}));
+}
+
+const normOp: Op<[x: Tensor], Attrs> = {
+  name: "norm",
+  forward: ([x], attrs) =>
+    drop(sqrt(foldAxes("SUM_SQUARES", x, attrs.axes)), attrs),
+  backward: (dy, [x], { axes }, { output }) => {
+    const kept = restore(output, x, axes);
+    // x is 0 where the norm is: 1 in its place avoids 0 / 0.
+    const safe = add(kept, equal(kept, full([], 0)));
+    return [mul(x, div(restore(dy, x, axes), safe))];
+  },
+};
+
+/**
+ * Index of the first largest element along an axis, i32; no gradient.
+ *
+ * @param options `axis` defaults to the last.
+ */
+export function argMax(
+  x: Tensor,
+  options: { axis?: number; keepDims?: boolean } = {},
+): Tensor {
+  const axis = axisOf("argMax", options.axis ?? -1, x.rank);
+  requireElements("argMax", x, { axis });
+  const shape = x.shape.map((length, i) => i === axis ? 1 : length);
+  const index = empties(shape, "i32");
+  const inner = span(x.shape, axis + 1);
+  kernel.run(
+    "arg_max",
+    {
+      outer: span(x.shape, 0, axis),
+      row: inner * x.shape[axis]!,
+      inner,
+      splits: 1,
+      chunk: 0,
+      factor: 1,
+    },
+    { x, index },
+    {
+      constants: { KIND: kernel.code("MAX") },
+      workgroups: ({ outer }) => Math.ceil(Number(outer) * inner / 64),
+      splitBy: "outer",
+      split: ["x", "index"],
+    },
+  );
+  return options.keepDims
+    ? index
+    : drop(index, { axes: [axis], keepDims: false });
+}
+
+/**
+ * Undoes broadcasting: sums the axes along which `shape` was repeated to give `x`.
+ *
+ * @throws {TypeError} If `shape` does not stretch to that of `x`.
+ */
+export function sumTo(x: Tensor, shape: readonly number[]): Tensor {
+  if (x.shape.join() === shape.join()) return x;
+  requireThat(
+    broadcastShapes("sumTo", shape, x.shape).join() === x.shape.join(),
+    "sumTo",
+    "the shape must stretch to that of x",
+    { x, shape },
+  );
+  const missing = x.rank - shape.length;
+  const axes = x.shape.flatMap((length, axis) =>
+    axis < missing || (shape[axis - missing] === 1 && length !== 1)
+      ? [axis]
+      : []
+  );
+  return reshape(sum(x, { axis: axes, keepDims: true }), shape);
+}

@@ -1,0 +1,455 @@
+/**
+ * Ops that move elements without changing them. All have gradients for f32 tensors, and work for
+ * i32 and u32 as well.
+ *
+ * @module
+ */
+import { apply, type Op } from "../tensor/autograd.ts";
+import { full } from "../tensor/fill.ts";
+import { empties, Kernel, requireThat } from "../tensor/kernel.ts";
+import {
+  axesOf,
+  axisOf,
+  broadcastStrides,
+  collapseAxes,
+  stridesOf,
+} from "../tensor/shape.ts";
+import { sizeOf, type Tensor } from "../tensor/tensor.ts";
+import source from "./shape.wgsl" with { type: "text" };
+import { sumTo } from "./reduce.ts";
+
+const kernel = new Kernel("shape", source);
+
+/** A strided window on a row-major tensor: of this shape, from this element on. */
+interface Window {
+  shape: readonly number[];
+  strides: readonly number[];
+  base: number;
+}
+
+function copy(
+  entry: "pull" | "push",
+  name: string,
+  x: Tensor,
+  out: Tensor,
+  window: Window,
+): void {
+  const { shape, strides } = collapseAxes(window.shape, [window.strides]);
+  requireThat(shape.length <= 8, name, "at most 8 axes can be moved", { x });
+  const padded = (list: readonly number[], fill: number) => [
+    ...new Array<number>(8 - list.length).fill(fill),
+    ...list,
+  ];
+  const lengths = padded(shape, 1), steps = padded(strides[0]!, 0);
+  const rows = shape[0] ?? 1, size = sizeOf(window.shape);
+  // A piece of rows lies in one piece of the strided side only if it is walked in order from 0.
+  const inOrder = window.base === 0 && rows > 1 &&
+    steps[8 - shape.length]! * rows === (entry === "pull" ? x : out).size;
+  const strided = entry === "pull" ? "x" : "out",
+    dense = entry === "pull" ? "out" : "x";
+  const repeated = entry === "pull" && steps[8 - shape.length] === 0;
+  kernel.run(
+    entry,
+    {
+      rows,
+      row: rows === 0 ? 0 : size / rows,
+      base: window.base,
+      shape0: lengths.slice(0, 4),
+      shape1: lengths.slice(4),
+      strides0: steps.slice(0, 4),
+      strides1: steps.slice(4),
+    },
+    { x, out },
+    {
+      workgroups: ({ rows, row }) => Math.ceil(Number(rows) * Number(row) / 64),
+      // Where the strided side cannot be cut along, it is passed whole and has to fit one binding.
+      ...(inOrder || repeated
+        ? { splitBy: "rows", split: inOrder ? [strided, dense] : [dense] }
+        : {}),
+    },
+  );
+}
+
+function read(name: string, x: Tensor, window: Window): Tensor {
+  const out = empties(window.shape, x.dtype);
+  copy("pull", name, x, out, window);
+  return out;
+}
+
+const reshapeOp: Op<[x: Tensor], { shape: readonly number[] }> = {
+  name: "reshape",
+  forward: ([x], { shape }) => x.view(shape),
+  backward: (dy, [x]) => [dy.view(x.shape)],
+};
+
+/**
+ * The same elements under another shape; no copy.
+ *
+ * @param shape One length may be -1: it takes what is left.
+ * @throws {TypeError} If the sizes differ.
+ */
+export function reshape(x: Tensor, shape: readonly number[]): Tensor {
+  const known = sizeOf(shape.filter((length) => length !== -1));
+  const wild = shape.filter((length) => length === -1).length;
+  const full = shape.map((length) => length === -1 ? x.size / known : length);
+  requireThat(
+    wild <= 1 && sizeOf(full) === x.size && full.every(Number.isInteger),
+    "reshape",
+    "the new shape must hold as many elements",
+    { x, shape },
+  );
+  if (full.join() === x.shape.join()) return x;
+  return apply(reshapeOp, [x], { shape: full });
+}
+
+/** Joins the axes `from … to` (inclusive; defaults: all) into one. */
+export function flatten(x: Tensor, from = 0, to = -1): Tensor {
+  if (x.rank === 0) return reshape(x, [1]);
+  const first = axisOf("flatten", from, x.rank),
+    last = axisOf("flatten", to, x.rank);
+  const joined = sizeOf(x.shape.slice(first, last + 1));
+  return reshape(x, [
+    ...x.shape.slice(0, first),
+    joined,
+    ...x.shape.slice(last + 1),
+  ]);
+}
+
+/** Drops axes of length 1: the given ones, or all. */
+export function squeeze(x: Tensor, axis?: number | readonly number[]): Tensor {
+  const axes = axis === undefined
+    ? axesOf("squeeze", undefined, x.rank).filter((i) => x.shape[i] === 1)
+    : axesOf("squeeze", axis, x.rank);
+  requireThat(
+    axes.every((i) => x.shape[i] === 1),
+    "squeeze",
+    "the axes must have length 1",
+    {
+      x,
+      axes: axes.join(", "),
+    },
+  );
+  return reshape(x, x.shape.filter((_, i) => !axes.includes(i)));
+}
+
+/** Inserts an axis of length 1 before `axis`, which may be the rank (append) or negative. */
+export function unsqueeze(x: Tensor, axis: number): Tensor {
+  const at = axisOf("unsqueeze", axis, x.rank + 1);
+  return reshape(x, [...x.shape.slice(0, at), 1, ...x.shape.slice(at)]);
+}
+
+const expandOp: Op<[x: Tensor], { shape: readonly number[] }> = {
+  name: "expand",
+  forward: ([x], { shape }) =>
+    read("expand", x, {
+      shape,
+      strides: broadcastStrides(x.shape, shape),
+      base: 0,
+    }),
+  backward: (dy, [x]) => [sumTo(dy, x.shape)],
+};
+
+/**
+ * Repeats axes of length 1, and adds leading ones, up to `shape`.
+ *
+ * @throws {TypeError} If `x` does not stretch to `shape`.
+ */
+export function expand(x: Tensor, shape: readonly number[]): Tensor {
+  const missing = shape.length - x.rank;
+  requireThat(
+    missing >= 0 &&
+      x.shape.every((length, i) =>
+        length === 1 || length === shape[i + missing]
+      ),
+    "expand",
+    "lengths must be equal or 1, counted from the last axis",
+    { x, shape },
+  );
+  if (shape.join() === x.shape.join()) return x;
+  if (sizeOf(shape) === x.size) return reshape(x, shape);
+  return apply(expandOp, [x], { shape: [...shape] });
+}
+
+const permuteOp: Op<[x: Tensor], { axes: readonly number[] }> = {
+  name: "permute",
+  forward: ([x], { axes }) => {
+    const strides = stridesOf(x.shape);
+    return read("permute", x, {
+      shape: axes.map((axis) => x.shape[axis]!),
+      strides: axes.map((axis) => strides[axis]!),
+      base: 0,
+    });
+  },
+  backward: (
+    dy,
+    _,
+    { axes },
+  ) => [permute(dy, axes.map((_, i) => axes.indexOf(i)))],
+};
+
+/**
+ * Reorders axes: axis `i` of the result is axis `axes[i]` of `x`.
+ *
+ * @throws {RangeError} If `axes` is not a permutation.
+ */
+export function permute(x: Tensor, axes: readonly number[]): Tensor {
+  const front = axes.map((axis) => axisOf("permute", axis, x.rank));
+  axesOf("permute", front, x.rank); // refuses duplicates
+  requireThat(
+    front.length === x.rank,
+    "permute",
+    "every axis must be named once",
+    {
+      x,
+      axes: axes.join(", "),
+    },
+  );
+  // Axes of length 1 may go anywhere: if the others keep their order, nothing moves.
+  const moving = front.filter((axis) => x.shape[axis] !== 1);
+  if (moving.every((axis, i) => i === 0 || axis > moving[i - 1]!)) {
+    return reshape(x, front.map((axis) => x.shape[axis]!));
+  }
+  return apply(permuteOp, [x], { axes: front });
+}
+
+/** Exchanges two axes; by default the last two. */
+export function transpose(x: Tensor, a = -2, b = -1): Tensor {
+  const axes = x.shape.map((_, axis) => axis);
+  const i = axisOf("transpose", a, x.rank), j = axisOf("transpose", b, x.rank);
+  [axes[i], axes[j]] = [axes[j]!, axes[i]!];
+  return permute(x, axes);
+}
+
+const sliceOp: Op<[x: Tensor], { window: Window }> = {
+  name: "slice",
+  forward: ([x], { window }) => read("slice", x, window),
+  backward: (dy, [x], { window }) => {
+    const dx = full(x.shape, 0);
+    copy("push", "slice", dy, dx, window);
+    return [dx];
+  },
+};
+
+/**
+ * `x[start:end:step]` along every axis.
+ *
+ * @param start First index of each axis; negative counts from the end. Missing axes are taken whole.
+ * @param end One past the last; defaults to the lengths. Out-of-range ends are cut.
+ * @param step Positive; defaults to 1.
+ */
+export function slice(
+  x: Tensor,
+  start: readonly number[],
+  end: readonly number[] = [],
+  step: readonly number[] = [],
+): Tensor {
+  requireThat(
+    start.length <= x.rank,
+    "slice",
+    "there are fewer axes than starts",
+    { x, start },
+  );
+  const strides = stridesOf(x.shape);
+  const window = { shape: [] as number[], strides: [] as number[], base: 0 };
+  x.shape.forEach((length, axis) => {
+    const bound = (index: number) =>
+      Math.max(0, Math.min(length, index < 0 ? index + length : index));
+    const by = step[axis] ?? 1;
+    if (!Number.isInteger(by) || by < 1) {
+      throw new RangeError(
+        `Cannot apply slice as steps must be whole and positive: ${
+          step.join(", ")
+        }`,
+      );
+    }
+    const from = bound(start[axis] ?? 0), to = bound(end[axis] ?? length);
+    window.shape.push(Math.max(0, Math.ceil((to - from) / by)));
+    window.strides.push(strides[axis]! * by);
+    window.base += from * strides[axis]!;
+  });
+  if (window.shape.join() === x.shape.join()) return x;
+  return apply(sliceOp, [x], { window });
+}
+
+/** `x[start … end-1]` along one axis. */
+export function narrow(
+  x: Tensor,
+  axis: number,
+  start: number,
+  end: number,
+): Tensor {
+  const at = axisOf("narrow", axis, x.rank);
+  return slice(
+    x,
+    x.shape.map((_, i) => i === at ? start : 0),
+    x.shape.map((length, i) => i === at ? end : length),
+  );
+}
+
+/**
+ * Cuts `x` along an axis into pieces of the given lengths, or into equal pieces.
+ *
+ * @param lengths Lengths that sum to that of the axis, or the number of equal pieces.
+ */
+export function split(
+  x: Tensor,
+  lengths: number | readonly number[],
+  axis = 0,
+): Tensor[] {
+  const at = axisOf("split", axis, x.rank), length = x.shape[at]!;
+  const list = typeof lengths === "number"
+    ? new Array<number>(lengths).fill(length / lengths)
+    : lengths;
+  requireThat(
+    list.every(Number.isInteger) && list.reduce((a, b) => a + b, 0) === length,
+    "split",
+    "the pieces must add up to the length of the axis",
+    { x, axis, pieces: list.join(" + ") },
+  );
+  let start = 0;
+  return list.map((piece) => narrow(x, at, start, start += piece));
+}
+
+const concatOp: Op<Tensor[], { axis: number }> = {
+  name: "concat",
+  forward: (inputs, { axis }) => {
+    const shape = [...inputs[0]!.shape];
+    shape[axis] = inputs.reduce(
+      (length, input) => length + input.shape[axis]!,
+      0,
+    );
+    const out = empties(shape, inputs[0]!.dtype);
+    const strides = stridesOf(shape);
+    let base = 0;
+    for (const input of inputs) {
+      copy("push", "concat", input, out, {
+        shape: input.shape,
+        strides,
+        base,
+      });
+      base += input.shape[axis]! * strides[axis]!;
+    }
+    return out;
+  },
+  backward: (dy, inputs, { axis }) =>
+    split(dy, inputs.map((input) => input.shape[axis]!), axis),
+};
+
+/**
+ * Joins tensors along an axis; the other axes must be equal.
+ *
+ * @param axis Defaults to 0.
+ * @throws {TypeError} If shapes or element types do not fit, or there is no tensor.
+ */
+export function concat(tensors: readonly Tensor[], axis = 0): Tensor {
+  const [first] = tensors;
+  if (!first) {
+    throw new TypeError(
+      "Cannot apply concat as there must be a tensor: the list is empty",
+    );
+  }
+  const at = axisOf("concat", axis, first.rank);
+  for (const other of tensors) {
+    requireThat(
+      other.rank === first.rank && other.dtype === first.dtype &&
+        other.shape.every((length, i) => i === at || length === first.shape[i]),
+      "concat",
+      `all axes but ${at} must be equal`,
+      { first, other },
+    );
+  }
+  return tensors.length === 1
+    ? first
+    : apply(concatOp, [...tensors], { axis: at });
+}
+
+/** Joins tensors of one shape along a new axis. */
+export function stack(tensors: readonly Tensor[], axis = 0): Tensor {
+  return concat(tensors.map((x) => unsqueeze(x, axis)), axis);
+}
+
+const padOp: Op<
+  [x: Tensor],
+  { shape: readonly number[]; before: readonly number[]; value: number }
+> = {
+  name: "pad",
+  forward: ([x], { shape, before, value }) => {
+    const out = full(shape, value, x.dtype);
+    const strides = stridesOf(shape);
+    const base = before.reduce((sum, k, axis) => sum + k * strides[axis]!, 0);
+    copy("push", "pad", x, out, { shape: x.shape, strides, base });
+    return out;
+  },
+  backward: (dy, [x], { before }) => [
+    slice(dy, before, before.map((k, axis) => k + x.shape[axis]!)),
+  ],
+};
+
+/**
+ * Surrounds `x` with a value.
+ *
+ * @param padding `[left, right]` of the last axis, then of the one before, …, as `torch.nn.functional.pad`.
+ *   Negative numbers cut.
+ * @param value Defaults to 0.
+ */
+export function pad(x: Tensor, padding: readonly number[], value = 0): Tensor {
+  requireThat(
+    padding.length % 2 === 0 && padding.length <= 2 * x.rank,
+    "pad",
+    "there must be two numbers per axis",
+    {
+      x,
+      padding: padding.join(", "),
+    },
+  );
+  const side = (axis: number, end: 0 | 1) =>
+    padding[2 * (x.rank - 1 - axis) + end] ?? 0;
+  const cut = slice(
+    x,
+    x.shape.map((_, axis) => Math.max(0, -side(axis, 0))),
+    x.shape.map((length, axis) => length + Math.min(0, side(axis, 1))),
+  );
+  const before = x.shape.map((_, axis) => Math.max(0, side(axis, 0)));
+  const shape = cut.shape.map((n, axis) =>
+    n + before[axis]! + Math.max(0, side(axis, 1))
+  );
+  if (shape.join() === cut.shape.join()) return cut;
+  return apply(padOp, [cut], { shape, before, value });
+}
+
+const flipOp: Op<[x: Tensor], { axes: readonly number[] }> = {
+  name: "flip",
+  forward: ([x], { axes }) => {
+    const strides = stridesOf(x.shape);
+    let base = 0;
+    for (const axis of axes) {
+      base += (x.shape[axis]! - 1) * strides[axis]!;
+      strides[axis]! *= -1;
+    }
+    return read("flip", x, { shape: x.shape, strides, base });
+  },
+  backward: (dy, _, { axes }) => [flip(dy, axes)],
+};
+
+/** Reverses axes. */
+export function flip(x: Tensor, axis: number | readonly number[]): Tensor {
+  return apply(flipOp, [x], { axes: axesOf("flip", axis, x.rank) });
+}
+
+/** Repeats the whole tensor along each axis, as `torch.Tensor.repeat`; leading axes may be added. */
+export function repeat(x: Tensor, times: readonly number[]): Tensor {
+  requireThat(
+    times.length >= x.rank,
+    "repeat",
+    "there must be a number per axis",
+    { x, times },
+  );
+  const shape = [
+    ...new Array<number>(times.length - x.rank).fill(1),
+    ...x.shape,
+  ];
+  // [n] repeated t times is [1, n] expanded to [t, n] and flattened.
+  const apart = reshape(x, shape.flatMap((length) => [1, length]));
+  const wide = expand(apart, shape.flatMap((length, i) => [times[i]!, length]));
+  return reshape(wide, shape.map((length, i) => length * times[i]!));
+}

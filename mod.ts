@@ -1,0 +1,36 @@
+/**
+ * Denoise: train, sample and judge generative image models on WebGPU, from any Deno script.
+ *
+ * ```ts
+ * import { matmul, tensor } from "./mod.ts";
+ *
+ * const product = matmul(tensor([[1, 2], [3, 4]]), tensor([[5, 6], [7, 8]]));
+ * console.log(await product.toArray()); // [[19, 22], [43, 50]]
+ * ```
+ *
+ * @module
+ */
+export * from "./kernels/binary.ts";
+export * from "./kernels/reduce.ts";
+export * from "./kernels/shape.ts";
+export * from "./kernels/unary.ts";
+export { backward, checkpoint, gradients } from "./tensor/autograd.ts";
+export { assertFinite, detectAnomaly } from "./tensor/check_finite.ts";
+export {
+  enableGrad,
+  isRecording,
+  keep,
+  noGrad,
+  scope,
+} from "./tensor/context.ts";
+export { deviceError, deviceInfo, sync } from "./tensor/device.ts";
+export { full, ones, zeros } from "./tensor/fill.ts";
+export { memory, type MemoryInfo, trimPool } from "./tensor/memory.ts";
+export { manualSeed, rand, randn, Rng, type RngState } from "./tensor/rng.ts";
+export {
+  type DType,
+  type NestedArray,
+  Tensor,
+  tensor,
+  type TypedArray,
+} from "./tensor/tensor.ts";

@@ -1,0 +1,116 @@
+/**
+ * What surrounds an operation: the scope that owns new tensors, and whether gradients are recorded.
+ * It follows `await` (AsyncLocalStorage), so that concurrent functions do not mix theirs up.
+ *
+ * @module
+ */
+import { AsyncLocalStorage } from "node:async_hooks";
+import type { Tensor } from "./tensor.ts";
+
+interface Context {
+  /** Owns every tensor made in it; null leaves them to the garbage collector. */
+  readonly owned: Set<Tensor> | null;
+  readonly recording: boolean;
+}
+
+const OUTERMOST: Context = { owned: null, recording: true };
+const storage = new AsyncLocalStorage<Context>();
+
+/** The context of the caller. */
+export function context(): Context {
+  return storage.getStore() ?? OUTERMOST;
+}
+
+/** True unless inside `noGrad`. */
+export function isRecording(): boolean {
+  return context().recording;
+}
+
+/** Runs `body`, whose new tensors go to `owned`. */
+export function withOwner<T>(
+  owned: Set<Tensor>,
+  recording: boolean,
+  body: () => T,
+): T {
+  return storage.run({ owned, recording }, body);
+}
+
+/**
+ * Runs `body` without recording gradients: results have no history, intermediates go at once.
+ *
+ * @returns What `body` returns; a promise if it is asynchronous.
+ */
+export function noGrad<T>(body: () => T): T {
+  return storage.run({ owned: context().owned, recording: false }, body);
+}
+
+/** Runs `body` with gradients recorded again, inside a `noGrad`. */
+export function enableGrad<T>(body: () => T): T {
+  return storage.run({ owned: context().owned, recording: true }, body);
+}
+
+/**
+ * Runs `body` and then frees every tensor made in it, except what it returns (a tensor, or an array
+ * or plain object of them, at any depth), parameters, and what was passed to `keep`.
+ *
+ * @returns What `body` returns; a promise if it is asynchronous.
+ */
+export function scope<T>(body: () => T): T {
+  const outer = context();
+  const owned = new Set<Tensor>();
+  const close = (result: unknown) => {
+    for (const tensor of tensorsIn(result)) moveTo(tensor, owned, outer.owned);
+    for (const tensor of [...owned]) tensor.dispose();
+  };
+  let result: T;
+  try {
+    result = withOwner(owned, outer.recording, body);
+  } catch (error) {
+    close(null);
+    throw error;
+  }
+  if (result instanceof Promise) {
+    return result.then(
+      (value) => (close(value), value),
+      (error) => {
+        close(null);
+        throw error;
+      },
+    ) as T;
+  }
+  close(result);
+  return result;
+}
+
+/** Takes a tensor out of the scope that owns it, so that it outlives the scope. */
+export function keep<T extends Tensor>(tensor: T): T {
+  tensor.owner?.delete(tensor);
+  tensor.adopt(null);
+  return tensor;
+}
+
+/** Hands a tensor of `from` to another owner; others are left where they are. */
+export function moveTo(
+  tensor: Tensor,
+  from: Set<Tensor>,
+  to: Set<Tensor> | null,
+): void {
+  if (!from.delete(tensor)) return;
+  tensor.adopt(to);
+}
+
+function* tensorsIn(value: unknown): Iterable<Tensor> {
+  if (value === null || typeof value !== "object") return;
+  if (isTensor(value)) yield value;
+  else if (Array.isArray(value)) {
+    for (const item of value) yield* tensorsIn(item);
+  } else if (value instanceof Map) {
+    for (const item of value.values()) yield* tensorsIn(item);
+  } else if (Object.getPrototypeOf(value) === Object.prototype) {
+    for (const item of Object.values(value)) yield* tensorsIn(item);
+  }
+}
+
+function isTensor(value: object): value is Tensor {
+  return "adopt" in value && "storage" in value;
+}

@@ -1,0 +1,51 @@
+/**
+ * Constant tensors, and the sum that autograd needs.
+ *
+ * @module
+ */
+import { Kernel, type Params } from "./kernel.ts";
+import { type DType, Tensor } from "./tensor.ts";
+import source from "./fill.wgsl" with { type: "text" };
+
+const kernel = new Kernel("fill", source);
+const workgroups = ({ n }: Params) => Math.ceil(Number(n) / 256);
+
+/**
+ * A tensor with every element equal to `value`.
+ *
+ * @param dtype Defaults to `f32`.
+ */
+export function full(
+  shape: readonly number[],
+  value: number,
+  dtype: DType = "f32",
+): Tensor {
+  const out = new Tensor([...shape], dtype);
+  const bits = new DataView(new ArrayBuffer(4));
+  if (dtype === "f32") bits.setFloat32(0, value);
+  else bits.setInt32(0, value);
+  return kernel.run("fill", { n: out.size, bits: bits.getUint32(0) }, { out }, {
+    workgroups,
+    splitBy: "n",
+    split: ["out"],
+  });
+}
+
+/** A tensor of zeros. */
+export function zeros(shape: readonly number[], dtype: DType = "f32"): Tensor {
+  return full(shape, 0, dtype);
+}
+
+/** A tensor of ones. */
+export function ones(shape: readonly number[], dtype: DType = "f32"): Tensor {
+  return full(shape, 1, dtype);
+}
+
+/** `sum += x`, in place, for tensors the engine owns. @internal */
+export function addInPlace(sum: Tensor, x: Tensor): void {
+  kernel.run("add", { n: sum.size, bits: 0 }, { x, sum }, {
+    workgroups,
+    splitBy: "n",
+    split: ["x", "sum"],
+  });
+}

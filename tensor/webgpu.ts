@@ -1,0 +1,467 @@
+/**
+ * The executor over WebGPU: one compute pass collects many dispatches, parameters travel in one
+ * uniform ring, pipelines and bind groups are made once.
+ *
+ * @module
+ */
+import type {
+  BufferWindow,
+  DeviceBuffer,
+  DeviceInfo,
+  Executor,
+  Pipeline,
+  PipelineSpec,
+} from "./executor.ts";
+
+/** Dispatches that are recorded before they are submitted, so that the device starts early. */
+const MAX_RECORDED = 128;
+const RING_BYTES = 1 << 18;
+/** Bind groups are small, but V8 does not see their native memory: forget all past this many. */
+const MAX_BIND_GROUPS = 20_000;
+
+/** Limits worth more than the specification's defaults; each is asked for at the adapter's value. */
+const WANTED_LIMITS = [
+  "maxBufferSize",
+  "maxStorageBufferBindingSize",
+  "maxStorageBuffersPerShaderStage",
+  "maxComputeWorkgroupStorageSize",
+  "maxComputeInvocationsPerWorkgroup",
+  "maxComputeWorkgroupSizeX",
+  "maxComputeWorkgroupSizeY",
+  "maxComputeWorkgroupSizeZ",
+  "minStorageBufferOffsetAlignment",
+  "minUniformBufferOffsetAlignment",
+] as const;
+const WANTED_FEATURES: readonly GPUFeatureName[] = [
+  "timestamp-query",
+  "shader-f16",
+];
+
+interface WebGpuBuffer extends DeviceBuffer {
+  readonly gpu: GPUBuffer;
+  /** The recording that last used it: a write must not overtake it. */
+  usedIn: number;
+}
+
+interface WebGpuPipeline extends Pipeline {
+  readonly id: number;
+  readonly gpu: GPUComputePipeline;
+  readonly layout: GPUBindGroupLayout;
+}
+
+/** Why no device could be had, with the remedy for the platform. */
+export class NoDeviceError extends Error {
+  override readonly name = "NoDeviceError";
+}
+
+function remedy(): string {
+  switch (Deno.build.os) {
+    case "linux":
+      return "Install a Vulkan driver: for a GPU the vendor's own, without one the software " +
+        "driver, by `apt-get install mesa-vulkan-drivers libvulkan1` (Debian, Ubuntu), " +
+        "`dnf install mesa-vulkan-drivers vulkan-loader` (Fedora) or " +
+        "`pacman -S vulkan-swrast vulkan-icd-loader` (Arch)";
+    case "darwin":
+      return "Metal should be there on every Mac since 2012: update macOS";
+    case "windows":
+      return "Update the graphics driver so that it supports DirectX 12";
+    default:
+      return "Install a driver that WebGPU can use";
+  }
+}
+
+/**
+ * Takes the fastest adapter and a device with all limits and features the engine can use.
+ *
+ * @throws {NoDeviceError} If the machine has no adapter; the message says what to install.
+ */
+export async function openWebGpu(): Promise<Executor> {
+  const gpu = navigator.gpu as GPU | undefined;
+  if (!gpu) {
+    throw new NoDeviceError(
+      "Cannot find WebGPU: this runtime has no navigator.gpu; use Deno 2.9",
+    );
+  }
+  const adapter = await gpu.requestAdapter({
+    powerPreference: "high-performance",
+  });
+  if (!adapter) {
+    throw new NoDeviceError(`Cannot find a GPU adapter. ${remedy()}`);
+  }
+  const requiredLimits: Record<string, number> = {};
+  for (const name of WANTED_LIMITS) {
+    requiredLimits[name] = adapter.limits[name];
+  }
+  const device = await adapter.requestDevice({
+    label: "denoise",
+    requiredLimits,
+    requiredFeatures: WANTED_FEATURES.filter((name) =>
+      adapter.features.has(name)
+    ),
+  });
+  return new WebGpuExecutor(adapter, device);
+}
+
+class WebGpuExecutor implements Executor {
+  readonly info: DeviceInfo;
+  readonly #device: GPUDevice;
+  readonly #ring: GPUBuffer;
+  readonly #ringData = new Uint8Array(RING_BYTES);
+  readonly #slotAlignment: number;
+  readonly #bindGroups = new Map<string, GPUBindGroup>();
+  readonly #staging = new Map<number, GPUBuffer[]>();
+  #ringUsed = 0;
+  #encoder: GPUCommandEncoder | null = null;
+  #pass: GPUComputePassEncoder | null = null;
+  #passPipeline: WebGpuPipeline | null = null;
+  #recorded = 0;
+  /** Number of the recording in progress. */
+  #recording = 1;
+  #nextId = 1;
+  #pipelines = 0;
+  /** Checks under way; each resolves to an error or null. */
+  #checks: Promise<Error | null>[] = [];
+  /** The first thing that went wrong and was not thrown yet. */
+  #failure: Error | null = null;
+  /** Once the device is lost, every call says so. */
+  #lost: Error | null = null;
+  /** Buffers whose last use is not yet submitted. */
+  #doomed: GPUBuffer[] = [];
+
+  constructor(adapter: GPUAdapter, device: GPUDevice) {
+    this.#device = device;
+    const { info } = adapter;
+    const limits = device.limits;
+    this.info = {
+      executor: "webgpu",
+      adapter: info.description || info.device || "unnamed adapter",
+      vendor: [info.vendor, info.architecture, info.device].filter(Boolean)
+        .join(" "),
+      software: info.isFallbackAdapter ||
+        /llvmpipe|swiftshader|software/i.test(info.description),
+      features: [...device.features].sort(),
+      maxBufferBytes: limits.maxBufferSize,
+      maxBindingBytes: Math.min(
+        limits.maxStorageBufferBindingSize,
+        limits.maxBufferSize,
+      ),
+      maxWorkgroups: limits.maxComputeWorkgroupsPerDimension,
+      maxInvocations: limits.maxComputeInvocationsPerWorkgroup,
+      maxSharedBytes: limits.maxComputeWorkgroupStorageSize,
+      maxStorageBuffers: limits.maxStorageBuffersPerShaderStage,
+      offsetAlignment: Math.max(16, limits.minStorageBufferOffsetAlignment),
+    };
+    this.#slotAlignment = Math.max(16, limits.minUniformBufferOffsetAlignment);
+    this.#ring = device.createBuffer({
+      label: "params",
+      size: RING_BYTES,
+      usage: GPUBufferUsage.UNIFORM | GPUBufferUsage.COPY_DST,
+    });
+    // Without a listener Deno drops such errors in silence.
+    device.addEventListener("uncapturederror", (event) => {
+      const { error } = event as unknown as { error: GPUError };
+      this.#fail(new Error(`WebGPU reports: ${error.message}`));
+    });
+    device.lost.then(({ reason, message }) => {
+      if (reason !== "destroyed") {
+        this.#lost = new Error(
+          `The device was lost: ${message || "no reason given"}`,
+        );
+      }
+    });
+  }
+
+  get counts() {
+    return { pipelines: this.#pipelines, bindGroups: this.#bindGroups.size };
+  }
+
+  allocate(bytes: number, what: () => string): DeviceBuffer {
+    const size = Math.max(16, Math.ceil(bytes / 16) * 16);
+    if (size > this.info.maxBufferBytes) {
+      throw new RangeError(
+        `Cannot allocate ${what()} as it takes ${size} bytes: a buffer of this device has at most ` +
+          `${this.info.maxBufferBytes}`,
+      );
+    }
+    this.#device.pushErrorScope("out-of-memory");
+    const gpu = this.#device.createBuffer({
+      label: "tensor",
+      size,
+      usage: GPUBufferUsage.STORAGE | GPUBufferUsage.COPY_SRC |
+        GPUBufferUsage.COPY_DST,
+    });
+    this.#check(
+      `Cannot allocate ${what()} (${size} bytes), the device is out of memory`,
+    );
+    const buffer: WebGpuBuffer = {
+      id: this.#nextId++,
+      bytes: size,
+      gpu,
+      usedIn: 0,
+    };
+    return buffer;
+  }
+
+  destroy(buffer: DeviceBuffer): void {
+    const { gpu, usedIn, id } = buffer as WebGpuBuffer;
+    if (usedIn === this.#recording) this.#doomed.push(gpu);
+    else gpu.destroy();
+    for (const key of this.#bindGroups.keys()) {
+      if (key.includes(`,${id}:`)) this.#bindGroups.delete(key);
+    }
+  }
+
+  write(
+    buffer: DeviceBuffer,
+    data: ArrayBufferView<ArrayBuffer>,
+    offset = 0,
+  ): void {
+    const target = buffer as WebGpuBuffer;
+    if (target.usedIn === this.#recording) this.flush(); // a write is not recorded: it goes ahead
+    const { byteLength } = data;
+    const whole = byteLength & ~3;
+    this.#device.queue.writeBuffer(
+      target.gpu,
+      offset,
+      data.buffer,
+      data.byteOffset,
+      whole,
+    );
+    if (whole < byteLength) {
+      const tail = new Uint8Array(4);
+      tail.set(
+        new Uint8Array(
+          data.buffer,
+          data.byteOffset + whole,
+          byteLength - whole,
+        ),
+      );
+      this.#device.queue.writeBuffer(target.gpu, offset + whole, tail);
+    }
+  }
+
+  compile(spec: PipelineSpec): Pipeline {
+    const device = this.#device;
+    if (spec.bindings.length > this.info.maxStorageBuffers) {
+      throw new RangeError(
+        `Cannot compile ${spec.label} as it binds ${spec.bindings.length} storage buffers: ` +
+          `this device allows ${this.info.maxStorageBuffers}`,
+      );
+    }
+    device.pushErrorScope("validation");
+    const module = device.createShaderModule({
+      label: spec.label,
+      code: spec.source,
+    });
+    this.#check(`Cannot compile ${spec.label}`);
+    device.pushErrorScope("validation");
+    const entries: GPUBindGroupLayoutEntry[] = spec.bindings.map((
+      { binding, writable },
+    ) => ({
+      binding,
+      visibility: GPUShaderStage.COMPUTE,
+      buffer: { type: writable ? "storage" : "read-only-storage" },
+    }));
+    if (spec.paramsBytes > 0) {
+      entries.push({
+        binding: 0,
+        visibility: GPUShaderStage.COMPUTE,
+        buffer: {
+          type: "uniform",
+          hasDynamicOffset: true,
+          minBindingSize: spec.paramsBytes,
+        },
+      });
+    }
+    const layout = device.createBindGroupLayout({ label: spec.label, entries });
+    const gpu = device.createComputePipeline({
+      label: spec.label,
+      layout: device.createPipelineLayout({ bindGroupLayouts: [layout] }),
+      compute: {
+        module,
+        entryPoint: spec.entryPoint,
+        constants: spec.constants,
+      },
+    });
+    this.#check(`Cannot build the pipeline ${spec.label}`);
+    this.#pipelines++;
+    const pipeline: WebGpuPipeline = { id: this.#nextId++, spec, gpu, layout };
+    return pipeline;
+  }
+
+  dispatch(
+    pipeline: Pipeline,
+    windows: readonly BufferWindow[],
+    params: Uint8Array<ArrayBuffer>,
+    groups: readonly [number, number, number],
+    what: () => string,
+  ): void {
+    if (this.#lost) throw this.#lost;
+    const compiled = pipeline as WebGpuPipeline;
+    const slot = Math.ceil(params.byteLength / this.#slotAlignment) *
+      this.#slotAlignment;
+    if (this.#recorded >= MAX_RECORDED || this.#ringUsed + slot > RING_BYTES) {
+      this.flush();
+    }
+    const group = this.#bindGroup(compiled, windows, what);
+    const pass = this.#openPass();
+    if (this.#passPipeline !== compiled) {
+      pass.setPipeline(compiled.gpu);
+      this.#passPipeline = compiled;
+    }
+    if (params.byteLength > 0) {
+      this.#ringData.set(params, this.#ringUsed);
+      pass.setBindGroup(0, group, [this.#ringUsed]);
+      this.#ringUsed += slot;
+    } else pass.setBindGroup(0, group);
+    pass.dispatchWorkgroups(groups[0], groups[1], groups[2]);
+    for (const { buffer } of windows) {
+      (buffer as WebGpuBuffer).usedIn = this.#recording;
+    }
+    this.#recorded++;
+  }
+
+  flush(): void {
+    if (!this.#encoder) return;
+    this.#endPass();
+    if (this.#ringUsed > 0) {
+      this.#device.queue.writeBuffer(
+        this.#ring,
+        0,
+        this.#ringData,
+        0,
+        this.#ringUsed,
+      );
+    }
+    this.#device.queue.submit([this.#encoder.finish()]);
+    this.#check("Cannot run the recorded kernels");
+    this.#encoder = null;
+    this.#recorded = 0;
+    this.#ringUsed = 0;
+    this.#recording++;
+    for (const gpu of this.#doomed.splice(0)) gpu.destroy();
+  }
+
+  async read(buffer: DeviceBuffer, bytes: number): Promise<ArrayBuffer> {
+    const size = Math.max(16, Math.ceil(bytes / 16) * 16);
+    const staging = this.#staging.get(size)?.pop() ??
+      this.#device.createBuffer({
+        label: "readback",
+        size,
+        usage: GPUBufferUsage.MAP_READ | GPUBufferUsage.COPY_DST,
+      });
+    const encoder = this.#openEncoder();
+    this.#endPass();
+    encoder.copyBufferToBuffer(
+      (buffer as WebGpuBuffer).gpu,
+      0,
+      staging,
+      0,
+      size,
+    );
+    this.flush();
+    const mapped = staging.mapAsync(GPUMapMode.READ);
+    const [mapping] = await Promise.allSettled([mapped]);
+    try {
+      await this.#surface();
+      if (mapping.status === "rejected") throw mapping.reason;
+      return staging.getMappedRange(0, size).slice(0, bytes);
+    } finally {
+      staging.unmap();
+      // A few per size are kept; large ones are rare and given back.
+      const kept = this.#staging.get(size) ?? [];
+      if (size > 1 << 24 || kept.length >= 8 || this.#lost) staging.destroy();
+      else this.#staging.set(size, [...kept, staging]);
+    }
+  }
+
+  async sync(): Promise<void> {
+    this.flush();
+    await this.#device.queue.onSubmittedWorkDone();
+    await this.#surface();
+  }
+
+  #openEncoder(): GPUCommandEncoder {
+    if (!this.#encoder) {
+      this.#device.pushErrorScope("validation");
+      this.#encoder = this.#device.createCommandEncoder();
+    }
+    return this.#encoder;
+  }
+
+  #openPass(): GPUComputePassEncoder {
+    this.#pass ??= this.#openEncoder().beginComputePass();
+    return this.#pass;
+  }
+
+  #endPass(): void {
+    this.#pass?.end();
+    this.#pass = null;
+    this.#passPipeline = null;
+  }
+
+  #bindGroup(
+    pipeline: WebGpuPipeline,
+    windows: readonly BufferWindow[],
+    what: () => string,
+  ): GPUBindGroup {
+    let key = String(pipeline.id);
+    for (const { buffer, offset, bytes } of windows) {
+      key += `,${buffer.id}:${offset}:${bytes}`;
+    }
+    const cached = this.#bindGroups.get(key);
+    if (cached) return cached;
+    if (this.#bindGroups.size >= MAX_BIND_GROUPS) this.#bindGroups.clear();
+    const { spec } = pipeline;
+    const entries: GPUBindGroupEntry[] = windows.map((
+      { buffer, offset, bytes },
+      i,
+    ) => ({
+      binding: spec.bindings[i]!.binding,
+      resource: { buffer: (buffer as WebGpuBuffer).gpu, offset, size: bytes },
+    }));
+    if (spec.paramsBytes > 0) {
+      entries.push({
+        binding: 0,
+        resource: { buffer: this.#ring, size: spec.paramsBytes },
+      });
+    }
+    this.#device.pushErrorScope("validation");
+    const group = this.#device.createBindGroup({
+      label: spec.label,
+      layout: pipeline.layout,
+      entries,
+    });
+    this.#check(`Cannot bind the arguments of ${what()}`);
+    this.#bindGroups.set(key, group);
+    return group;
+  }
+
+  /** Closes the innermost error scope; what it caught is thrown at the next readback. */
+  #check(attempt: string): void {
+    this.#checks.push(
+      this.#device.popErrorScope().then(
+        (error) => error && new Error(`${attempt}: ${error.message}`),
+        () => null, // the device is gone: `lost` tells why
+      ),
+    );
+    if (this.#checks.length >= 4096) {
+      this.#checks = [this.#settle(this.#checks)];
+    }
+  }
+
+  async #settle(checks: Promise<Error | null>[]): Promise<Error | null> {
+    return (await Promise.all(checks)).find((error) => error !== null) ?? null;
+  }
+
+  #fail(error: Error): void {
+    this.#failure ??= error;
+  }
+
+  async #surface(): Promise<void> {
+    const error = await this.#settle(this.#checks.splice(0));
+    const failure = this.#lost ?? error ?? this.#failure;
+    this.#failure = null;
+    if (failure) throw failure;
+  }
+}
