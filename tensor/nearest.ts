@@ -13,7 +13,7 @@
  * @param word What was typed.
  * @param candidates What would have been valid; the first of equals wins.
  * @returns The nearest candidate, or `undefined` if none is within a third of
- *   the word's length (at least 1 error, at most 4).
+ *   the word's length (rounded; at most 4 errors).
  *
  * @example
  * ```ts
@@ -26,7 +26,7 @@ export function nearest(
 ): string | undefined {
   const typed = word.toLowerCase();
   let best: string | undefined;
-  let bestErrors = Math.min(4, Math.max(1, Math.round(typed.length / 3))) + 1;
+  let bestErrors = Math.min(4, Math.round(typed.length / 3)) + 1;
   for (const candidate of candidates) {
     const known = candidate.toLowerCase();
     const isPrefix = typed.length >= 2 && known.length >= 2 &&
