@@ -126,7 +126,9 @@ export class Progress {
     const { label, initial = 0 } = this.#options;
     const seconds = (this.#now() - this.#startMs) / 1000;
     const rate = seconds > 0 ? (this.#done - initial) / seconds : NaN;
-    const speed = Number.isFinite(rate) ? ` (${this.#rateText(rate)})` : "";
+    const speed = Number.isFinite(rate) && rate > 0
+      ? ` (${this.#rateText(rate)})`
+      : "";
     return this.#join(
       `${label}: ${this.#countText()} in ${formatDuration(seconds)}${speed}`,
     );

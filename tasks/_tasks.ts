@@ -1,0 +1,85 @@
+/**
+ * All tasks: the one table that `deno task help` prints and every task takes
+ * its summary and examples from.
+ *
+ * @module
+ */
+
+/** A row of the table. */
+export interface TaskInfo {
+  /** As in `deno task <name>`. */
+  readonly name: string;
+  /** One sentence, without a full stop. */
+  readonly summary: string;
+  /** Complete command lines. */
+  readonly examples: readonly string[];
+}
+
+/** The tasks, in the order in which one uses them. */
+export const TASKS = [
+  {
+    name: "doctor",
+    summary: "Checks the GPU, its driver, the engine's kernels and the caches",
+    examples: ["deno task doctor", "deno task doctor --json"],
+  },
+  {
+    name: "datasets",
+    summary: "Lists, downloads and checks data sets",
+    examples: [
+      "deno task datasets",
+      "deno task datasets get cifar10",
+      "deno task datasets check mnist --data-dir /data",
+      "deno task datasets check folder:photos/cats",
+    ],
+  },
+  {
+    name: "train",
+    summary:
+      "Trains a model and keeps everything in a run folder, which --resume continues",
+    examples: [
+      "deno task train ddpm",
+      "deno task train ddpm --dataset cifar10 --class cat,frog --conditional",
+      "deno task train ddpm --preset ddpm-mnist --steps 5000 --set optimizer.learningRate=1e-4",
+      "deno task train ddpm --config my.yaml --out runs/mine",
+      "deno task train ddpm --resume runs/mine",
+    ],
+  },
+  {
+    name: "sample",
+    summary: "Draws images from a trained run",
+    examples: [
+      "deno task sample runs/mine --count 64 --grid samples.png",
+      "deno task sample runs/mine --sampler ddim --sampling-steps 50 --out images",
+      "deno task sample runs/mine --class cat --seed 7",
+    ],
+  },
+  {
+    name: "bench",
+    summary:
+      "Measures kernels, training and sampling, also against other libraries",
+    examples: ["deno task bench", "deno task bench --json --vs tfjs,jax-js"],
+  },
+  {
+    name: "test",
+    summary: "Runs the static checks and the tests",
+    examples: ["deno task test", "deno task test --quick tests/kernels"],
+  },
+  {
+    name: "help",
+    summary: "Lists the tasks, or shows one",
+    examples: ["deno task help", "deno task help train"],
+  },
+] as const satisfies readonly TaskInfo[];
+
+/** The name of a task. */
+export type TaskName = typeof TASKS[number]["name"];
+
+/**
+ * Name, summary and examples of a task, to spread into its `Command`.
+ *
+ * @param name The task.
+ * @returns Its row of the table.
+ */
+export function taskInfo(name: TaskName): TaskInfo {
+  return TASKS.find((task) => task.name === name)!;
+}
