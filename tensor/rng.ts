@@ -8,9 +8,10 @@ import { Kernel } from "./kernel.ts";
 import { permutation, philoxWords, toUnit } from "./philox.ts";
 import { type DType, Tensor } from "./tensor.ts";
 import philoxSource from "./philox.wgsl" with { type: "text" };
+import turnSource from "./turn.wgsl" with { type: "text" };
 import source from "./rng.wgsl" with { type: "text" };
 
-const kernel = new Kernel("rng", philoxSource, source);
+const kernel = new Kernel("rng", philoxSource, turnSource, source);
 
 /** Where a generator stands; plain numbers, for checkpoints. */
 export interface RngState {

@@ -1,0 +1,258 @@
+/**
+ * Gaussian diffusion with a fixed schedule (Ho et al. 2020, arXiv:2006.11239). Timesteps count from 0,
+ * so that index t here is t + 1 in the paper. The process knows no network: a denoiser is any function
+ * of a noised batch and its timesteps.
+ *
+ * @module
+ */
+import { add, mul } from "../kernels/binary.ts";
+import { clamp } from "../kernels/unary.ts";
+import { mseLoss } from "../nn/losses.ts";
+import { type Tensor, tensor } from "../tensor/tensor.ts";
+import {
+  cosineBetas,
+  linearBetas,
+  type ScheduleName,
+} from "./noise_schedule.ts";
+
+/**
+ * Predicts the noise in `x` (`[N, C, H, W]`) at timesteps `t` (`[N]`, f32, counted in the schedule the
+ * network was trained with); returns a tensor like `x`.
+ */
+export type Denoiser = (x: Tensor, t: Tensor) => Tensor;
+
+/** Variance of an ancestral step: `fixedlarge` is β_t, `fixedsmall` the posterior's β̃_t. */
+export type VarianceName = "fixedlarge" | "fixedsmall";
+
+/** What `GaussianDiffusion` is made of. */
+export interface DiffusionOptions {
+  /** Number of steps T; defaults to 1000. */
+  timesteps?: number;
+  /** Defaults to `linear`. */
+  schedule?: ScheduleName;
+  /** First β of the linear schedule; defaults to 1e-4. */
+  betaStart?: number;
+  /** Last β of the linear schedule; defaults to 0.02. */
+  betaEnd?: number;
+  /** The schedule itself, instead of the four options above. */
+  betas?: Float64Array;
+  /** Variance of ancestral steps; defaults to `fixedlarge`. */
+  variance?: VarianceName;
+  /** Whether predictions of x_0 are limited to [-1, 1]; defaults to true. */
+  clipDenoised?: boolean;
+  /** What the denoiser is told at each step; defaults to the step's own index. */
+  timestepMap?: Int32Array<ArrayBuffer>;
+}
+
+/** The forward process q, its posterior, and one step of the reverse process p. */
+export class GaussianDiffusion {
+  /** Number of steps T. */
+  readonly timesteps: number;
+  /** β_t. */
+  readonly betas: Float64Array;
+  /** ᾱ_t = Π_{s≤t} (1 - β_s). */
+  readonly alphasCumprod: Float64Array;
+  /** ᾱ_{t-1}, with 1 at t = 0. */
+  readonly alphasCumprodPrev: Float64Array;
+  /** β̃_t = β_t (1 - ᾱ_{t-1}) / (1 - ᾱ_t), eq. 7. */
+  readonly posteriorVariance: Float64Array;
+  /** log β̃_t, with log β̃_1 at t = 0, where the variance is 0. */
+  readonly posteriorLogVarianceClipped: Float64Array;
+  /** Factor of x_0 in the posterior mean, eq. 7. */
+  readonly posteriorMeanCoef1: Float64Array;
+  /** Factor of x_t in the posterior mean, eq. 7. */
+  readonly posteriorMeanCoef2: Float64Array;
+  /** log σ_t² of an ancestral step. */
+  readonly logVariance: Float64Array;
+  /** What the denoiser is told at each step. */
+  readonly timestepMap: Int32Array<ArrayBuffer>;
+  readonly #options: DiffusionOptions;
+
+  /** @throws {RangeError} If a β lies outside (0, 1). */
+  constructor(options: DiffusionOptions = {}) {
+    this.#options = options;
+    const { schedule = "linear", variance = "fixedlarge", betaStart, betaEnd } =
+      options;
+    const wanted = options.timesteps ?? 1000;
+    const betas = options.betas ??
+      (schedule === "cosine"
+        ? cosineBetas(wanted)
+        : linearBetas(wanted, betaStart, betaEnd));
+    const T = betas.length;
+    betas.forEach((beta, t) => {
+      if (!(beta > 0 && beta < 1)) {
+        throw new RangeError(
+          `Cannot diffuse as betas must lie between 0 and 1: beta ${t} is ${beta}`,
+        );
+      }
+    });
+    let product = 1;
+    this.timesteps = T;
+    this.betas = betas;
+    const bars = this.alphasCumprod = betas.map((beta) => product *= 1 - beta);
+    const before = this.alphasCumprodPrev = bars.map((_, t) =>
+      t === 0 ? 1 : bars[t - 1]!
+    );
+    const small = this.posteriorVariance = betas.map((beta, t) =>
+      beta * (1 - before[t]!) / (1 - bars[t]!)
+    );
+    this.posteriorLogVarianceClipped = small.map((v, t) =>
+      Math.log(t === 0 ? small[1] ?? betas[0]! : v)
+    );
+    this.posteriorMeanCoef1 = betas.map((beta, t) =>
+      beta * Math.sqrt(before[t]!) / (1 - bars[t]!)
+    );
+    this.posteriorMeanCoef2 = betas.map((beta, t) =>
+      (1 - before[t]!) * Math.sqrt(1 - beta) / (1 - bars[t]!)
+    );
+    this.logVariance = variance === "fixedsmall"
+      ? this.posteriorLogVarianceClipped
+      : betas.map((beta, t) =>
+        t === 0 ? this.posteriorLogVarianceClipped[0]! : Math.log(beta)
+      );
+    this.timestepMap = options.timestepMap ??
+      Int32Array.from({ length: T }, (_, t) => t);
+  }
+
+  /**
+   * The same process seen only at some of its timesteps: β'_i = 1 - ᾱ_{S_i} / ᾱ_{S_{i-1}} (Nichol &
+   * Dhariwal 2021, eq. 19). The denoiser is still told the original timesteps.
+   *
+   * @param steps Ascending timesteps to keep.
+   */
+  respaced(steps: Int32Array<ArrayBuffer>): GaussianDiffusion {
+    const betas = Float64Array.from(steps, (t, i) => {
+      const before = i === 0 ? 1 : this.alphasCumprod[steps[i - 1]!]!;
+      return 1 - this.alphasCumprod[t]! / before;
+    });
+    return new GaussianDiffusion({
+      ...this.#options,
+      betas,
+      timestepMap: steps.map((t) => this.timestepMap[t]!),
+    });
+  }
+
+  /** The timesteps as a denoiser is told them: f32 `[N]`. */
+  times(t: Int32Array): Tensor {
+    return tensor(Float32Array.from(t, (step) => this.timestepMap[step]!));
+  }
+
+  /** Draws x_t ~ q(x_t | x_0) = √ᾱ_t x_0 + √(1 - ᾱ_t) ε, eq. 4. `x0`, `noise`: `[N, …]`; `t`: N. */
+  qSample(x0: Tensor, t: Int32Array, noise: Tensor): Tensor {
+    const signal = perSample(x0, t, (i) => Math.sqrt(this.alphasCumprod[i]!));
+    const spread = perSample(
+      x0,
+      t,
+      (i) => Math.sqrt(1 - this.alphasCumprod[i]!),
+    );
+    return add(mul(signal, x0), mul(spread, noise));
+  }
+
+  /** x̂_0 = (x_t - √(1 - ᾱ_t) ε̂) / √ᾱ_t, limited to [-1, 1] if `clipDenoised`. */
+  predictStart(xt: Tensor, t: Int32Array, eps: Tensor): Tensor {
+    const signal = perSample(
+      xt,
+      t,
+      (i) => 1 / Math.sqrt(this.alphasCumprod[i]!),
+    );
+    const spread = perSample(
+      xt,
+      t,
+      (i) => -Math.sqrt(1 / this.alphasCumprod[i]! - 1),
+    );
+    const x0 = add(mul(signal, xt), mul(spread, eps));
+    return this.#options.clipDenoised ?? true
+      ? clamp(x0, { min: -1, max: 1 })
+      : x0;
+  }
+
+  /** ε = (x_t - √ᾱ_t x_0) / √(1 - ᾱ_t), the noise that x_0 implies. */
+  predictNoise(xt: Tensor, t: Int32Array, x0: Tensor): Tensor {
+    const whole = perSample(
+      xt,
+      t,
+      (i) => 1 / Math.sqrt(1 - this.alphasCumprod[i]!),
+    );
+    const signal = perSample(
+      xt,
+      t,
+      (i) => -Math.sqrt(this.alphasCumprod[i]! / (1 - this.alphasCumprod[i]!)),
+    );
+    return add(mul(whole, xt), mul(signal, x0));
+  }
+
+  /** Mean of q(x_{t-1} | x_t, x_0), eq. 7; its log variance is `posteriorLogVarianceClipped[t]`. */
+  posteriorMean(x0: Tensor, xt: Tensor, t: Int32Array): Tensor {
+    const first = perSample(xt, t, (i) => this.posteriorMeanCoef1[i]!);
+    const second = perSample(xt, t, (i) => this.posteriorMeanCoef2[i]!);
+    return add(mul(first, x0), mul(second, xt));
+  }
+
+  /** L_simple, eq. 14: the mean of |ε - ε̂|² over batch and pixels, with one timestep per example. */
+  loss(denoise: Denoiser, x0: Tensor, t: Int32Array, noise: Tensor): Tensor {
+    return mseLoss(denoise(this.qSample(x0, t, noise), this.times(t)), noise);
+  }
+
+  /** One step of the reverse process, Algorithm 2: x_{t-1} = mean + σ_t z, and no z at t = 0. */
+  ancestralStep(xt: Tensor, t: Int32Array, eps: Tensor, z: Tensor): Tensor {
+    const mean = this.posteriorMean(this.predictStart(xt, t, eps), xt, t);
+    const sigma = perSample(
+      xt,
+      t,
+      (i) => i === 0 ? 0 : Math.exp(0.5 * this.logVariance[i]!),
+    );
+    return add(mean, mul(sigma, z));
+  }
+
+  /**
+   * One step of DDIM (Song et al. 2021, arXiv:2010.02502, eq. 12) to an earlier timestep, -1 being x_0.
+   * `eta` 0 is deterministic, 1 has the variance of an ancestral step.
+   */
+  ddimStep(
+    xt: Tensor,
+    t: Int32Array,
+    tPrev: Int32Array,
+    eps: Tensor,
+    eta = 0,
+    z?: Tensor,
+  ): Tensor {
+    const x0 = this.predictStart(xt, t, eps);
+    const direction = this.#options.clipDenoised ?? true
+      ? this.predictNoise(xt, t, x0)
+      : eps;
+    const bar = (i: number) => i < 0 ? 1 : this.alphasCumprod[i]!;
+    const sigma = (i: number) => {
+      const now = bar(t[i]!), then = bar(tPrev[i]!);
+      return eta * Math.sqrt((1 - then) / (1 - now)) *
+        Math.sqrt(1 - now / then);
+    };
+    const positions = t.map((_, i) => i);
+    const toStart = perSample(xt, positions, (i) => Math.sqrt(bar(tPrev[i]!)));
+    const toNoise = perSample(
+      xt,
+      positions,
+      (i) => Math.sqrt(Math.max(0, 1 - bar(tPrev[i]!) - sigma(i) ** 2)),
+    );
+    const next = add(mul(toStart, x0), mul(toNoise, direction));
+    if (eta === 0 || !z) return next;
+    return add(next, mul(perSample(xt, positions, sigma), z));
+  }
+}
+
+/** One factor per example, shaped `[N, 1, …]` to multiply `like`. */
+function perSample(
+  like: Tensor,
+  t: Int32Array,
+  factor: (t: number) => number,
+): Tensor {
+  if (t.length !== like.shape[0]) {
+    throw new TypeError(
+      `Cannot diffuse as there must be one timestep per example: there are ${t.length}, the batch ` +
+        `is [${like.shape.join(", ")}]`,
+    );
+  }
+  return tensor(Float32Array.from(t, factor), [
+    t.length,
+    ...like.shape.slice(1).map(() => 1),
+  ]);
+}
