@@ -10,10 +10,20 @@
  *
  * @module
  */
+export * from "./datasets/batches.ts";
+export { cacheDir, type FindOptions } from "./datasets/cache.ts";
+export * from "./datasets/cifar10.ts";
+export * from "./datasets/dataset.ts";
+export * from "./datasets/digits.ts";
+export * from "./datasets/folder.ts";
+export * from "./datasets/load.ts";
+export * from "./datasets/mnist.ts";
 export * from "./kernels/binary.ts";
 export * from "./kernels/reduce.ts";
 export * from "./kernels/shape.ts";
 export * from "./kernels/unary.ts";
+export * from "./models/noise_schedule.ts";
+export { timeEmbedding } from "./models/time_embedding.ts";
 export { backward, checkpoint, gradients } from "./tensor/autograd.ts";
 export { assertFinite, detectAnomaly } from "./tensor/check_finite.ts";
 export {
