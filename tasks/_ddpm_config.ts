@@ -124,12 +124,11 @@ export const DDPM_EXCLUSIVE = [["steps", "epochs"]] as const;
 export const DDPM_PRESET_PREFIX = "ddpm-";
 
 /** The preset of each data set. */
-const PRESET_OF: Readonly<Record<string, string>> = {
-  digits: "ddpm-digits",
-  mnist: "ddpm-mnist",
-  "fashion-mnist": "ddpm-fashion-mnist",
-  cifar10: "ddpm-cifar10",
-};
+const PRESETS = new Map([
+  ["digits", "ddpm-digits"],
+  ["mnist", "ddpm-mnist"],
+  ["fashion-mnist", "ddpm-fashion-mnist"],
+]);
 
 /**
  * The preset for a data set, if none is asked for.
@@ -139,7 +138,7 @@ const PRESET_OF: Readonly<Record<string, string>> = {
  * @returns The name of a preset.
  */
 export function ddpmPresetOf(dataset: string): string {
-  return PRESET_OF[dataset] ?? PRESET_OF.cifar10!;
+  return PRESETS.get(dataset) ?? "ddpm-cifar10";
 }
 
 /**

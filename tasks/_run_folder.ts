@@ -101,6 +101,9 @@ function reason(error: unknown): string {
   if (error instanceof Deno.errors.PermissionDenied) {
     return "permission denied";
   }
+  const isInTheWay = error instanceof Deno.errors.AlreadyExists ||
+    error instanceof Deno.errors.NotADirectory;
+  if (isInTheWay) return "a file is in the way";
   return message.replace(/: (open|rename|mkdir|write) .*$/, "");
 }
 
