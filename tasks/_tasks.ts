@@ -65,6 +65,11 @@ export const TASKS = [
     examples: ["deno task test", "deno task test --quick tests/kernels"],
   },
   {
+    name: "test:data",
+    summary: "Runs the loaders over the complete real data in $DATA_DIR",
+    examples: ["DATA_DIR=/data deno task test:data"],
+  },
+  {
     name: "help",
     summary: "Lists the tasks, or shows one",
     examples: ["deno task help", "deno task help train"],

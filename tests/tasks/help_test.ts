@@ -34,7 +34,11 @@ Deno.test("help lists the tasks, shows one, and suggests the one meant", async (
     run("help", "trian"),
   ]);
   for (const { name, summary } of TASKS) {
-    match(all.stdout, new RegExp(`^  ${name} +${summary}$`, "m"));
+    ok(
+      all.stdout.split("\n").some((line) =>
+        line.startsWith(`  ${name} `) && line.endsWith(` ${summary}`)
+      ),
+    );
   }
   match(one.stdout, /^train: .*\n\nExamples:\n {2}deno task train ddpm\n/);
   deepEqual(JSON.parse(json.stdout), TASKS);
