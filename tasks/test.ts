@@ -32,7 +32,7 @@ const PERMISSIONS = [
   "--allow-env",
   "--allow-ffi",
   "--allow-sys",
-  "--allow-net=127.0.0.1,localhost",
+  "--allow-net=127.0.0.1,localhost,0.0.0.0",
   `--allow-run=${Deno.execPath()},deno,sh`,
 ];
 const SLOW_SECONDS = 5; // tests that take longer are named at the end

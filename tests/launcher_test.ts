@@ -6,16 +6,18 @@ const checkout = resolve(import.meta.dirname!, "..");
 const sh = which("sh");
 const ignore = Deno.build.os === "windows";
 
+function exists(path: string): boolean {
+  try {
+    return Deno.statSync(path).isFile;
+  } catch {
+    return false;
+  }
+}
+
 function which(command: string): string {
   const found = (Deno.env.get("PATH") ?? "").split(":")
     .map((folder) => join(folder, command))
-    .find((path) => {
-      try {
-        return Deno.statSync(path).isFile;
-      } catch {
-        return false;
-      }
-    });
+    .find(exists);
   if (found === undefined) throw new Error(`${command} is not on the PATH`);
   return found;
 }
@@ -78,8 +80,9 @@ class Sandbox implements Disposable {
     Deno.copyFileSync(join(checkout, "denoise"), join(this.root, "denoise"));
     Deno.writeTextFileSync(
       join(this.root, "deno.json"),
-      '{\n  "imports": {\n    "other": "./x.ts"\n  },\n  "tasks": {\n    "train": "x",\n' +
-        '    "datasets": "x",\n    "test:data": "x"\n  }\n}\n',
+      '{\n  "imports": {\n    "other": "./x.ts"\n  },\n  "tasks": {\n' +
+        '    "train": "x",\n    "datasets": "x",\n    "doctor": "x",\n' +
+        '    "help": "x",\n    "test:data": "x"\n  }\n}\n',
     );
     Deno.writeTextFileSync(this.driver, "{}");
     this.script(join(this.folder, "npm-deno"), fakeDeno("2.9.6"));
@@ -175,12 +178,10 @@ test("passes arguments literally, and the exit code", async () => {
 
 test("finds its checkout through links, and keeps the caller's folder", async () => {
   using box = new Sandbox({ deno: fakeDeno("2.9.0") });
-  Deno.mkdirSync(join(box.folder, "links"));
-  Deno.symlinkSync("../check out/denoise", join(box.folder, "links", "inner"));
-  Deno.symlinkSync(
-    join(box.folder, "links", "inner"),
-    join(box.folder, "outer"),
-  );
+  Deno.mkdirSync(join(box.folder, "links/deep"), { recursive: true });
+  const inner = join(box.folder, "links/deep/inner");
+  Deno.symlinkSync("../../check out/denoise", inner);
+  Deno.symlinkSync(inner, join(box.folder, "outer"));
   const { stdout } = await box.run(
     ["train"],
     { INIT_CWD: "/" },
@@ -250,6 +251,16 @@ test("keeps a fetched Deno in a temporary folder where there is no home", async 
   }
 });
 
+test("finds the home folder where HOME is not set", async () => {
+  using box = new Sandbox({
+    npm: FAKE_NPM,
+    getent: '[ "$*" = "passwd 1000" ] && echo "me:x:1000:1::$FOLDER/home:/sh"',
+  });
+  const { stdout } = await box.run(["train"], { HOME: undefined });
+  assert.match(stdout, /^ran 2\.9\.6\n/);
+  assert.ok(exists(join(box.folder, "home/.cache/denoise/deno/2.9.6/deno")));
+});
+
 test("says what to install where neither Deno nor npm is", async () => {
   using box = new Sandbox();
   const { code, stdout, stderr } = await box.run(["train"]);
@@ -299,7 +310,7 @@ test("names one command where a driver is missing and it may not install one", a
     assert.equal(commands.length, 1, stderr);
     assert.match(
       commands[0]!,
-      /^ {2}sudo .*apt-get install .*mesa-vulkan-drivers libvulkan1$/,
+      /^ {2}sudo apt-get update && sudo apt-get install .*mesa-vulkan-drivers libvulkan1$/,
     );
   }
 });
@@ -321,17 +332,11 @@ test("asks for the Vulkan loader too", async () => {
     ldconfig: "",
   });
   const { code, stderr } = await box.run(["train"]);
-  const here = Array.from(["/usr/lib", "/usr/lib64", "/usr/local/lib"]).concat(
-    Array.from(Deno.readDirSync("/usr/lib"))
-      .filter((entry) => entry.name.includes("-linux-gnu"))
-      .map((entry) => `/usr/lib/${entry.name}`),
-  ).some((folder) => {
-    try {
-      return Deno.statSync(`${folder}/libvulkan.so.1`).isFile;
-    } catch {
-      return false;
-    }
-  });
+  const here = ["", ...Array.from(Deno.readDirSync("/usr/lib"), (e) => e.name)]
+    .filter((name) => name === "" || name.includes("-linux-gnu"))
+    .map((name) => `/usr/lib/${name}`)
+    .concat("/usr/lib64", "/usr/local/lib")
+    .some((folder) => exists(`${folder}/libvulkan.so.1`));
   assert.equal(code, here ? 7 : 1);
   assert.equal(stderr.includes("apt-get install"), !here);
 });
@@ -392,13 +397,23 @@ test("asks for no driver where none is needed", async () => {
   }
 });
 
-test("lists the tasks without arguments, and for help", async () => {
-  for (const args of [[], ["help"], ["--help"], ["-h"]]) {
-    using box = new Sandbox();
-    const { code, stdout } = await box.run(args);
-    assert.equal(code, 0);
-    assert.match(stdout, /\btrain datasets test:data\b/);
+test("hands over to the help task", async () => {
+  for (const args of [[], ["help"], ["--help"], ["-h"], ["--help", "train"]]) {
+    using box = new Sandbox({ deno: fakeDeno("2.9.6") });
+    Deno.removeSync(box.driver);
+    const { stdout } = await box.run(args);
+    const expected = ["help", ...args.slice(1)].map((arg) => `<${arg}>`);
+    assert.ok(stdout.endsWith(`<${box.root}>${expected.join("")}`), stdout);
   }
+});
+
+test("names the command for a missing driver, but lets the doctor look", async () => {
+  using box = new Sandbox({ deno: fakeDeno("2.9.6"), "apt-get": FAKE_APT });
+  Deno.removeSync(box.driver);
+  const { code, stderr, calls } = await box.run(["doctor"]);
+  assert.equal(code, 7);
+  assert.match(stderr, /\n {2}sudo apt-get .*\n$/);
+  assert.equal(calls, "");
 });
 
 test("ends with 2 for an unknown task", async () => {
@@ -411,7 +426,7 @@ test("ends with 2 for an unknown task", async () => {
     assert.equal(stdout, "");
     assert.match(
       stderr,
-      /^denoise: Unknown task "[^]*": the tasks are train datasets test:data/,
+      /^denoise: Unknown task "[^]*": the tasks are train datasets doctor help test:data/,
     );
   }
 });
