@@ -1,0 +1,385 @@
+/**
+ * Convolution of images, and the three products that it and its gradients are made of.
+ *
+ * @module
+ */
+import { apply, type Op } from "../tensor/autograd.ts";
+import { ceilDiv, empties, Kernel, requireThat } from "../tensor/kernel.ts";
+import type { Tensor } from "../tensor/tensor.ts";
+import source from "./conv2d.wgsl" with { type: "text" };
+import { sum } from "./reduce.ts";
+
+/** A number for both axes, or `[height, width]`. */
+export type Pair = number | readonly [height: number, width: number];
+
+/** How the window of `conv2d` moves. */
+export interface Conv2dOptions {
+  /** Pixels from one window to the next; defaults to 1. */
+  stride?: Pair;
+  /** Zeros around x: `[h, w]` on both sides, or `[left, right, top, bottom]`; defaults to 0. */
+  padding?:
+    | Pair
+    | readonly [
+      left: number,
+      right: number,
+      top: number,
+      bottom: number,
+    ];
+  /** Pixels from one element of the window to the next; defaults to 1. */
+  dilation?: Pair;
+  /** Independent groups of channels; defaults to 1. */
+  groups?: number;
+}
+
+/** How the pixels of a large and a small image meet: `large = stride · small - padding + dilation · tap`. */
+export interface Geometry {
+  readonly stride: readonly [number, number];
+  /** Above and on the left; what is below and on the right shows in the sizes. */
+  readonly padding: readonly [number, number];
+  readonly dilation: readonly [number, number];
+  readonly groups: number;
+}
+
+type Size = readonly [height: number, width: number];
+
+const kernel = new Kernel("conv2d", source);
+const ROWS = kernel.code("ROWS"), COLUMNS = kernel.code("COLUMNS");
+/** Invocations that keep a device busy; with fewer, the sum of a weight gradient is cut in pieces. */
+const ENOUGH = 4096;
+/** Pixels of a sum below which cutting it does not pay. */
+const LEAST_PIXELS = 256;
+
+/** Parameters that one entry point uses and another does not. */
+const UNUSED = {
+  weight_group: 0,
+  weight_row: 0,
+  weight_channel: 0,
+  has_bias: 0,
+  splits: 1,
+  first: 0,
+};
+
+function runConvolve(
+  x: Tensor,
+  weight: Tensor,
+  bias: Tensor | undefined,
+  outSize: Size,
+  params: {
+    groups: number;
+    rows: number;
+    channels: number;
+    weight_group: number;
+    weight_row: number;
+    weight_channel: number;
+    origin: readonly [number, number];
+    spacing: readonly [number, number];
+    phases: Size;
+    step: Size;
+  },
+): Tensor {
+  const { groups, rows, phases } = params;
+  const batch = x.shape[0]!;
+  return kernel.run(
+    "convolve",
+    {
+      ...UNUSED,
+      ...params,
+      batch,
+      has_bias: Number(bias !== undefined),
+      taps: weight.shape.slice(2),
+      size: x.shape.slice(2),
+      out_size: outSize,
+    },
+    {
+      x,
+      weight,
+      bias: bias ?? empties([0]), // a binding must hold something, read or not
+      out: empties([batch, groups * rows, ...outSize]),
+    },
+    {
+      workgroups: ({ batch }) => {
+        const pixels = ceilDiv(outSize[0], phases[0]) *
+          ceilDiv(outSize[1], phases[1]);
+        return ceilDiv(rows, ROWS) * groups * phases[0] * phases[1] *
+          ceilDiv(Number(batch) * pixels, COLUMNS);
+      },
+      splitBy: "batch",
+      split: ["x", "out"],
+    },
+  );
+}
+
+/**
+ * From the large image to the small one: the forward pass of `conv2d`.
+ *
+ * @param weight Shape `[small channels, large channels / groups, kh, kw]`.
+ */
+export function convolve(
+  large: Tensor,
+  weight: Tensor,
+  bias: Tensor | undefined,
+  { stride, padding, dilation, groups }: Geometry,
+  smallSize: Size,
+): Tensor {
+  const [rows, channels, kh, kw] = weight.shape as [
+    number,
+    number,
+    number,
+    number,
+  ];
+  return runConvolve(large, weight, bias, smallSize, {
+    groups,
+    rows: rows / groups,
+    channels,
+    weight_group: rows / groups * channels * kh * kw,
+    weight_row: channels * kh * kw,
+    weight_channel: kh * kw,
+    origin: [-padding[0], -padding[1]],
+    spacing: dilation,
+    phases: [1, 1],
+    step: stride,
+  });
+}
+
+/**
+ * From the small image to the large one: the gradient of `conv2d` with respect to x, and the forward
+ * pass of `convTranspose2d`.
+ *
+ * @param weight Shape `[small channels, large channels / groups, kh, kw]`.
+ */
+export function convolveTransposed(
+  small: Tensor,
+  weight: Tensor,
+  bias: Tensor | undefined,
+  { stride, padding, dilation, groups }: Geometry,
+  largeSize: Size,
+): Tensor {
+  const [channels, rows, kh, kw] = weight.shape as [
+    number,
+    number,
+    number,
+    number,
+  ];
+  return runConvolve(small, weight, bias, largeSize, {
+    groups,
+    rows,
+    channels: channels / groups,
+    weight_group: channels / groups * rows * kh * kw,
+    weight_row: kh * kw,
+    weight_channel: rows * kh * kw,
+    origin: padding,
+    spacing: [-dilation[0], -dilation[1]],
+    phases: stride,
+    step: [1, 1],
+  });
+}
+
+/**
+ * The gradient of the weight, from the large image (or its gradient) and the small one's gradient
+ * (or the small image).
+ *
+ * @param shape `[small channels, large channels / groups, kh, kw]`.
+ */
+export function weightGradient(
+  large: Tensor,
+  small: Tensor,
+  { stride, padding, dilation, groups }: Geometry,
+  shape: readonly number[],
+): Tensor {
+  const [rows, channels, kh, kw] = shape as [number, number, number, number];
+  const columns = channels * kh * kw;
+  const [batch, , height, width] = small.shape as [
+    number,
+    number,
+    number,
+    number,
+  ];
+  const invocations = groups * ceilDiv(rows / groups, ROWS) *
+    ceilDiv(columns, 4);
+  const splits = Math.max(
+    1,
+    Math.min(
+      ceilDiv(ENOUGH, invocations),
+      Math.floor(batch * height * width / LEAST_PIXELS),
+      batch * height,
+    ),
+  );
+  const out = empties([splits, ...shape]);
+  kernel.run(
+    "weight_gradient",
+    {
+      ...UNUSED,
+      batch,
+      groups,
+      rows: rows / groups,
+      channels,
+      splits,
+      taps: [kh, kw],
+      size: large.shape.slice(2),
+      out_size: [height, width],
+      origin: [-padding[0], -padding[1]],
+      spacing: dilation,
+      phases: [1, 1],
+      step: stride,
+    },
+    { x: large, dy: small, out },
+    {
+      workgroups: () =>
+        ceilDiv(rows / groups, ROWS) * groups * ceilDiv(columns, COLUMNS) *
+        splits,
+      splitBy: "batch",
+      split: ["x", "dy"],
+    },
+  );
+  return splits === 1 ? out.view(shape) : sum(out, { axis: 0 });
+}
+
+/** The gradient of the bias: the sum over images and pixels. */
+export function biasGradient(dy: Tensor): Tensor {
+  return sum(dy, { axis: [0, 2, 3] });
+}
+
+const conv2dOp: Op<readonly Tensor[], { geometry: Geometry; size: Size }> = {
+  name: "conv2d",
+  forward: ([x, weight, bias], { geometry, size }) =>
+    convolve(x!, weight!, bias, geometry, size),
+  backward: (dy, [x, weight], { geometry }, { needs }) => [
+    needs[0]
+      ? convolveTransposed(dy, weight!, undefined, geometry, sizeOfImage(x!))
+      : null,
+    needs[1] ? weightGradient(x!, dy, geometry, weight!.shape) : null,
+    needs[2] ? biasGradient(dy) : null,
+  ],
+};
+
+/** Height and width of `[N, C, H, W]`. */
+export function sizeOfImage(x: Tensor): Size {
+  return [x.shape[2]!, x.shape[3]!];
+}
+
+/** A number for both axes, as a pair; throws unless both are whole and at least `least`. */
+export function pairOf(
+  operation: string,
+  name: string,
+  value: Pair,
+  least: number,
+): readonly [number, number] {
+  const both = typeof value === "number" ? [value, value] as const : value;
+  requireWhole(operation, name, both, least);
+  return both;
+}
+
+function requireWhole(
+  operation: string,
+  name: string,
+  values: readonly number[],
+  least: number,
+): void {
+  if (values.every((value) => Number.isInteger(value) && value >= least)) {
+    return;
+  }
+  throw new RangeError(
+    `Cannot apply ${operation} as ${name} must be whole and at least ${least}: it is ${
+      values.join(", ")
+    }`,
+  );
+}
+
+/** Throws unless the operands are f32 of rank 4, the bias of rank 1. */
+export function requireImages(
+  operation: string,
+  x: Tensor,
+  weight: Tensor,
+  bias: Tensor | undefined,
+  groups: number,
+): void {
+  requireWhole(operation, "groups", [groups], 1);
+  const found = { x, weight, ...(bias ? { bias } : {}) };
+  requireThat(
+    Object.values(found).every((tensor) => tensor.dtype === "f32"),
+    operation,
+    "elements must be f32",
+    found,
+  );
+  requireThat(
+    x.rank === 4 && weight.rank === 4 && (!bias || bias.rank === 1),
+    operation,
+    "x and weight must have 4 axes and the bias one",
+    found,
+  );
+}
+
+/**
+ * Convolution (without flipping the window, as all of the field has it), PyTorch's `conv2d`:
+ * `y[n, o, p] = b[o] + Σ_(c, k) w[o, c, k] x[n, c, stride · p - padding + dilation · k]`, with zeros
+ * outside of x.
+ *
+ * @param x Shape `[N, inChannels, H, W]`.
+ * @param weight Shape `[outChannels, inChannels / groups, kh, kw]`.
+ * @param bias Shape `[outChannels]`; may be left out.
+ * @returns Shape `[N, outChannels, H', W']`, where
+ *   `H' = ⌊(H + top + bottom - dilation · (kh - 1) - 1) / stride⌋ + 1`.
+ * @throws {TypeError} If the shapes do not fit, or the window is larger than the padded image.
+ * @throws {RangeError} If an option is not whole, or too small.
+ */
+export function conv2d(
+  x: Tensor,
+  weight: Tensor,
+  bias?: Tensor,
+  options: Conv2dOptions = {},
+): Tensor {
+  const { groups = 1, padding = 0 } = options;
+  requireImages("conv2d", x, weight, bias, groups);
+  const stride = pairOf("conv2d", "stride", options.stride ?? 1, 1);
+  const dilation = pairOf("conv2d", "dilation", options.dilation ?? 1, 1);
+  const [left, right, top, bottom] = typeof padding === "number"
+    ? [padding, padding, padding, padding]
+    : padding.length === 2
+    ? [padding[1], padding[1], padding[0], padding[0]]
+    : padding;
+  requireWhole("conv2d", "padding", [left, right, top, bottom], 0);
+
+  const [outChannels, channels, kh, kw] = weight.shape as [
+    number,
+    number,
+    number,
+    number,
+  ];
+  const found = { x, weight, ...(groups > 1 ? { groups } : {}) };
+  requireThat(
+    x.shape[1] === channels * groups,
+    "conv2d",
+    `x must have ${channels * groups} channels`,
+    found,
+  );
+  requireThat(
+    outChannels % groups === 0,
+    "conv2d",
+    "the groups must divide the weight's output channels",
+    found,
+  );
+  requireThat(
+    !bias || bias.size === outChannels,
+    "conv2d",
+    `the bias must be [${outChannels}]`,
+    { ...found, ...(bias ? { bias } : {}) },
+  );
+  const [height, width] = sizeOfImage(x);
+  const length = (padded: number, taps: number, axis: 0 | 1) =>
+    Math.floor((padded - dilation[axis] * (taps - 1) - 1) / stride[axis]) + 1;
+  const size = [
+    length(height + top + bottom, kh, 0),
+    length(width + left + right, kw, 1),
+  ] as const;
+  requireThat(
+    size[0] > 0 && size[1] > 0,
+    "conv2d",
+    "the window must fit into the padded image",
+    { ...found, padding: `${[left, right, top, bottom]}` },
+  );
+  const geometry = { stride, padding: [top, left] as const, dilation, groups };
+  return apply(conv2dOp, bias ? [x, weight, bias] : [x, weight], {
+    geometry,
+    size,
+  });
+}
