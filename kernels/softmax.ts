@@ -1,0 +1,109 @@
+/**
+ * Softmax and its logarithm along one axis.
+ *
+ * @module
+ */
+import { apply, type Op } from "../tensor/autograd.ts";
+import {
+  empties,
+  Kernel,
+  like,
+  type Params,
+  requireThat,
+} from "../tensor/kernel.ts";
+import { axisOf, span } from "../tensor/shape.ts";
+import type { Tensor } from "../tensor/tensor.ts";
+import source from "./softmax.wgsl" with { type: "text" };
+
+const kernel = new Kernel("softmax", source);
+
+interface Attrs {
+  axis: number;
+  /** Factor on `x`. */
+  scale: number;
+  /** Length of the axis before the last if query t sees the keys up to t only, else 0. */
+  queries: number;
+}
+
+function softmaxOp(name: string, kind: string): Op<[x: Tensor], Attrs> {
+  const constants = { KIND: kernel.code(kind) };
+  const launch = {
+    constants,
+    workgroups: ({ outer, lanes, inner }: Params) =>
+      Math.ceil(Number(outer) * Number(lanes) * Number(inner) / 64),
+    splitBy: "outer",
+    split: ["x", "y", "dy", "partial", "partial_out", "out"],
+  };
+  /** Runs both stages: every lane over its share, then every lane over what all have found. */
+  function run(
+    stages: readonly [string, string],
+    { axis, scale, queries }: Attrs,
+    first: Record<string, Tensor>,
+    second: Record<string, Tensor>,
+  ): Tensor {
+    const x = Object.values(first)[0]!;
+    const n = x.shape[axis]!;
+    const outer = span(x.shape, 0, axis), inner = span(x.shape, axis + 1);
+    // About √n / 2: a lane's share stays well above the number of lanes that it has to join.
+    const lanes = 2 ** Math.max(0, Math.round(Math.log2(n) / 2 - 1));
+    const params = { outer, n, inner, lanes, first: 0, queries, scale };
+    const partial = empties([outer, lanes, inner, 2]);
+    kernel.run(stages[0], params, { ...first, partial_out: partial }, launch);
+    const out = like(x);
+    return kernel.run(stages[1], params, { ...second, partial, out }, launch);
+  }
+  return {
+    name,
+    forward: ([x], attrs) => run(["stats", "forward"], attrs, { x }, { x }),
+    backward: (dy, _, attrs, { output: y }) => [
+      run(["dots", "backward"], attrs, { y, dy }, { y, dy }),
+    ],
+  };
+}
+
+const plain = softmaxOp("softmax", "SOFTMAX");
+const logarithmic = softmaxOp("logSoftmax", "LOG_SOFTMAX");
+
+function along(op: Op<[x: Tensor], Attrs>, x: Tensor, axis: number): Tensor {
+  requireThat(x.dtype === "f32", op.name, "elements must be f32", { x });
+  const at = axisOf(op.name, axis, x.rank);
+  return apply(op, [x], { axis: at, scale: 1, queries: 0 });
+}
+
+/**
+ * `eˣ / Σ eˣ` along an axis; large inputs do not overflow.
+ *
+ * @param x Any shape but `[]`.
+ * @param axis Defaults to the last.
+ * @throws {RangeError} If there is no such axis.
+ */
+export function softmax(x: Tensor, axis = -1): Tensor {
+  return along(plain, x, axis);
+}
+
+/**
+ * `x - log Σ eˣ` along an axis; exact also where the probability is 0 in f32.
+ *
+ * @param x Any shape but `[]`.
+ * @param axis Defaults to the last.
+ * @throws {RangeError} If there is no such axis.
+ */
+export function logSoftmax(x: Tensor, axis = -1): Tensor {
+  return along(logarithmic, x, axis);
+}
+
+/**
+ * The weights of attention, `softmax(scale · scores)` over the keys in one kernel.
+ *
+ * @param scores `[..., T, S]`: T queries, S keys.
+ * @param causal Whether query t sees the keys 0 … t only; the others get 0.
+ * @internal
+ */
+export function attentionWeights(
+  scores: Tensor,
+  scale: number,
+  causal: boolean,
+): Tensor {
+  const queries = causal ? scores.shape.at(-2)! : 0;
+  return apply(plain, [scores], { axis: scores.rank - 1, scale, queries });
+}
