@@ -1,5 +1,5 @@
 /**
- * Constant tensors, and the sum that autograd needs.
+ * Constant tensors, and what changes tensors in place: the sum that autograd needs, and copies.
  *
  * @module
  */
@@ -47,5 +47,14 @@ export function addInPlace(sum: Tensor, x: Tensor): void {
     workgroups,
     splitBy: "n",
     split: ["x", "sum"],
+  });
+}
+
+/** `out = x`, in place, of any element type: for parameters and their state only. @internal */
+export function copyInPlace(out: Tensor, x: Tensor): void {
+  kernel.run("copy", { n: out.size, bits: 0 }, { bits_in: x, out }, {
+    workgroups,
+    splitBy: "n",
+    split: ["bits_in", "out"],
   });
 }

@@ -123,6 +123,13 @@ export class Tensor {
     this.dispose();
   }
 
+  /** Trades memory with another tensor of the same shape and type, without a copy. @internal */
+  swap(other: Tensor): void {
+    [this.#storage, other.#storage] = [other.storage, this.storage];
+    this.adopt(this.owner);
+    other.adopt(other.owner);
+  }
+
   /** The same elements under another shape of equal size, without history. @internal */
   view(shape: readonly number[], dtype: DType = this.dtype): Tensor {
     return new Tensor(shape, dtype, this.storage.retain());

@@ -1,0 +1,159 @@
+import { keep } from "../tensor/context.ts";
+import { copyInPlace } from "../tensor/fill.ts";
+import { Kernel, like } from "../tensor/kernel.ts";
+import type { Tensor } from "../tensor/tensor.ts";
+import {
+  loadInto,
+  type LoadStateOptions,
+  type LoadStateResult,
+  prefixed,
+  type StateDict,
+} from "./_state.ts";
+import { namedFrom, type ParameterSource } from "./module.ts";
+import source from "./ema.wgsl" with { type: "text" };
+
+const kernel = new Kernel("ema", source);
+
+/**
+ * Exponential moving average of parameters, `average = d · average + (1 - d) · p`. Buffers are not
+ * averaged.
+ */
+export class Ema {
+  readonly #parameters: Readonly<Record<string, Tensor>>;
+  readonly #averages: Readonly<Record<string, Tensor>>;
+  readonly #decay: number;
+  readonly #warmup: boolean;
+  /** Updates so far. */
+  readonly #updates = new Int32Array(1);
+  #swapped = false;
+
+  /**
+   * Starts from the present values.
+   *
+   * @param options `decay`: d, defaults to 0.9999. `warmup`: whether d is `(1 + t) / (10 + t)` while
+   *   that is smaller, t being the updates before; defaults to false.
+   * @throws {RangeError} If `decay` lies outside [0, 1].
+   */
+  constructor(
+    parameters: ParameterSource,
+    options: { decay?: number; warmup?: boolean } = {},
+  ) {
+    const { decay = 0.9999, warmup = false } = options;
+    if (!(decay >= 0 && decay <= 1)) {
+      throw new RangeError(
+        `Cannot use Ema as decay must lie in 0 … 1: it is ${decay}`,
+      );
+    }
+    this.#decay = decay;
+    this.#warmup = warmup;
+    this.#parameters = namedFrom(parameters);
+    this.#averages = Object.fromEntries(
+      Object.entries(this.#parameters).map(([name, p]) => {
+        const average = keep(like(p));
+        copyInPlace(average, p);
+        return [name, average];
+      }),
+    );
+  }
+
+  /** Takes the present values of the parameters into the averages. */
+  update(): void {
+    this.#requireOwnWeights("update");
+    const t = this.#updates[0]!++;
+    const d = this.#warmup
+      ? Math.min(this.#decay, (1 + t) / (10 + t))
+      : this.#decay;
+    for (const [name, p] of Object.entries(this.#parameters)) {
+      const average = this.#averages[name]!;
+      kernel.run("follow", { n: p.size, take: 1 - d }, { p, average }, {
+        workgroups: ({ n }) => Math.ceil(Number(n) / 256),
+        splitBy: "n",
+        split: ["p", "average"],
+      });
+    }
+  }
+
+  /**
+   * Runs `body` while the parameters hold the averages, then gives them their own values back; memory
+   * is traded, nothing is copied. A promise is waited for. Do not train meanwhile.
+   *
+   * @returns What `body` returns.
+   */
+  withWeights<T>(body: () => T): T {
+    this.#requireOwnWeights("withWeights");
+    this.#swap();
+    let result: T;
+    try {
+      result = body();
+    } catch (error) {
+      this.#swap();
+      throw error;
+    }
+    if (result instanceof Promise) {
+      return result.finally(() => this.#swap()) as T;
+    }
+    this.#swap();
+    return result;
+  }
+
+  /**
+   * Copies the averages into the parameters of another model of the same structure, or of this one.
+   *
+   * @throws {TypeError} If names or shapes differ; nothing is changed then.
+   */
+  copyTo(target: ParameterSource): void {
+    this.#requireOwnWeights("copyTo");
+    loadInto("the target of Ema.copyTo", namedFrom(target), this.#averages);
+  }
+
+  /**
+   * The averages by parameter, the tensors themselves, and `num_updates`.
+   *
+   * @param prefix Put before every name, so that several states fit one file; defaults to `""`.
+   */
+  stateDict(prefix = ""): StateDict {
+    this.#requireOwnWeights("stateDict");
+    const data = this.#updates.slice();
+    return prefixed(prefix, {
+      ...this.#averages,
+      num_updates: { dtype: "i32" as const, shape: [], data },
+    });
+  }
+
+  /**
+   * Copies saved averages back.
+   *
+   * @throws {TypeError} Naming all entries that are missing, unexpected, or differ in shape or type;
+   *   nothing is changed then.
+   */
+  loadStateDict(
+    entries: Readonly<StateDict>,
+    options: LoadStateOptions = {},
+  ): LoadStateResult {
+    this.#requireOwnWeights("loadStateDict");
+    const targets: StateDict = {
+      ...this.#averages,
+      num_updates: { dtype: "i32", shape: [], data: this.#updates },
+    };
+    return loadInto("Ema", targets, entries, options);
+  }
+
+  /** Frees the averages; the parameters stay. */
+  dispose(): void {
+    for (const average of Object.values(this.#averages)) average.dispose();
+  }
+
+  #swap(): void {
+    this.#swapped = !this.#swapped;
+    for (const [name, p] of Object.entries(this.#parameters)) {
+      p.swap(this.#averages[name]!);
+    }
+  }
+
+  #requireOwnWeights(method: string): void {
+    if (!this.#swapped) return;
+    throw new Error(
+      `Cannot call Ema.${method} inside withWeights: the parameters hold the averages there`,
+    );
+  }
+}
