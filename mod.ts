@@ -18,12 +18,89 @@ export * from "./datasets/digits.ts";
 export * from "./datasets/folder.ts";
 export * from "./datasets/load.ts";
 export * from "./datasets/mnist.ts";
+export { attention, multiheadAttention } from "./kernels/attention.ts";
+export { batchNorm, type BatchNormOptions } from "./kernels/batch_norm.ts";
 export * from "./kernels/binary.ts";
+export { cast } from "./kernels/cast.ts";
+export { dropout } from "./kernels/dropout.ts";
+export { globalNorm } from "./kernels/global_norm.ts";
+export { groupNorm } from "./kernels/group_norm.ts";
+export {
+  convTranspose2d,
+  type ConvTranspose2dOptions,
+} from "./kernels/conv_transpose2d.ts";
+export { conv2d, type Conv2dOptions, type Pair } from "./kernels/conv2d.ts";
+export {
+  embedding,
+  gather,
+  indexSelect,
+  type Indices,
+  oneHot,
+} from "./kernels/index.ts";
+export { layerNorm } from "./kernels/layer_norm.ts";
+export { linear } from "./kernels/linear.ts";
+export { matmul, type MatmulOptions } from "./kernels/matmul.ts";
+export {
+  adaptiveAvgPool2d,
+  avgPool2d,
+  maxPool2d,
+  type PoolOptions,
+} from "./kernels/pool.ts";
 export * from "./kernels/reduce.ts";
 export * from "./kernels/shape.ts";
+export { logSoftmax, softmax } from "./kernels/softmax.ts";
 export * from "./kernels/unary.ts";
+export { upsampleBilinear, upsampleNearest } from "./kernels/upsample.ts";
+export { where } from "./kernels/where.ts";
+export * from "./models/diffusion.ts";
 export * from "./models/noise_schedule.ts";
+export * from "./models/samplers.ts";
 export { timeEmbedding } from "./models/time_embedding.ts";
+export { UNet, type UNetInputs, type UNetOptions } from "./models/unet.ts";
+export {
+  BatchNorm,
+  BatchNorm1d,
+  BatchNorm2d,
+  type BatchNormLayerOptions,
+} from "./nn/batch_norm.ts";
+export { clipGradNorm, clipGradNormInPlace } from "./nn/clip_grad_norm.ts";
+export { Conv2d, type Conv2dLayerOptions } from "./nn/conv2d.ts";
+export {
+  ConvTranspose2d,
+  type ConvTranspose2dLayerOptions,
+} from "./nn/conv_transpose2d.ts";
+export { Ema } from "./nn/ema.ts";
+export { Embedding } from "./nn/embedding.ts";
+export { GroupNorm, type NormOptions } from "./nn/group_norm.ts";
+export * as init from "./nn/init.ts";
+export type { FanMode, Init } from "./nn/init.ts";
+export { LayerNorm } from "./nn/layer_norm.ts";
+export { Linear, type WeightOptions } from "./nn/linear.ts";
+export {
+  bceWithLogits,
+  crossEntropy,
+  gaussianKl,
+  gaussianKlBetween,
+  huberLoss,
+  l1Loss,
+  mseLoss,
+  type Reduction,
+} from "./nn/losses.ts";
+export {
+  buffer,
+  type ForwardOptions,
+  type LoadStateOptions,
+  type LoadStateResult,
+  Module,
+  parameter,
+  type ParameterSource,
+  type StateDict,
+} from "./nn/module.ts";
+export { MultiheadAttention } from "./nn/multihead_attention.ts";
+export * from "./nn/optimizers.ts";
+export * as schedules from "./nn/schedules.ts";
+export type { Schedule } from "./nn/schedules.ts";
+export { type Layer, Sequential } from "./nn/sequential.ts";
 export { backward, checkpoint, gradients } from "./tensor/autograd.ts";
 export { assertFinite, detectAnomaly } from "./tensor/check_finite.ts";
 export {
@@ -37,6 +114,13 @@ export { deviceError, deviceInfo, sync } from "./tensor/device.ts";
 export { full, ones, zeros } from "./tensor/fill.ts";
 export { memory, type MemoryInfo, trimPool } from "./tensor/memory.ts";
 export { manualSeed, rand, randn, Rng, type RngState } from "./tensor/rng.ts";
+export {
+  type HostTensor,
+  loadSafetensors,
+  parseSafetensors,
+  type Safetensors,
+  saveSafetensors,
+} from "./tensor/safetensors.ts";
 export {
   type DType,
   type NestedArray,

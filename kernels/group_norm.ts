@@ -1,0 +1,63 @@
+/**
+ * Group normalisation.
+ *
+ * @module
+ */
+import { requireThat } from "../tensor/kernel.ts";
+import { span } from "../tensor/shape.ts";
+import type { Tensor } from "../tensor/tensor.ts";
+import {
+  type Layout,
+  moments,
+  normalization,
+  requireAffine,
+  rstdOf,
+} from "./_normalize.ts";
+
+const normalize = normalization("groupNorm");
+
+/**
+ * `(x - mean) / √(var + eps) · weight + bias`, with mean and variance (of n) over the pixels of each
+ * group of channels of a sample. Wu & He 2018 (arXiv:1803.08494), eq. 2 to 4.
+ *
+ * @param x Shape `[N, C, ...]`.
+ * @param numGroups A divisor of C; 1 is layer norm over all but N, C is instance norm.
+ * @param weight Shape `[C]`; defaults to ones.
+ * @param bias Shape `[C]`; defaults to zeros.
+ * @param eps In units of x², defaults to 1e-5.
+ * @returns Same shape as `x`.
+ * @throws {TypeError} If `numGroups` does not divide C, or a shape does not fit.
+ */
+export function groupNorm(
+  x: Tensor,
+  numGroups: number,
+  weight?: Tensor,
+  bias?: Tensor,
+  eps = 1e-5,
+): Tensor {
+  requireThat(x.rank >= 2, "groupNorm", "x must be [N, C, ...]", { x });
+  const [n, c] = x.shape as [number, number];
+  requireThat(
+    Number.isInteger(numGroups) && numGroups > 0 && c % numGroups === 0,
+    "groupNorm",
+    "the number of groups must divide the channels",
+    { x, numGroups },
+  );
+  requireAffine("groupNorm", x, [c], { weight, bias });
+  const layout: Layout = {
+    rows: n * c,
+    cols: span(x.shape, 2),
+    sets: n * numGroups,
+    setRows: c / numGroups,
+    channels: c,
+    byColumn: false,
+  };
+  return normalize(x, weight, bias, {
+    layout,
+    constant: false,
+    statistics(x) {
+      const { mean, variance } = moments(x, layout);
+      return { mean, rstd: rstdOf(variance, eps) };
+    },
+  });
+}
