@@ -18,7 +18,6 @@ const unet = z.strictObject({
   attentionLevels: z.array(z.int().min(0)).default([1]), // 0 is full resolution
   groups: count.default(8), // of every GroupNorm
   dropout: belowOne.default(0),
-  resampleWithConv: z.boolean().default(true),
 });
 
 /** The noising process and its reversal. */
@@ -45,7 +44,7 @@ const optimizer = z.strictObject({
 /** The moving average of the weights, which samples are drawn with. */
 const ema = z.strictObject({
   decay: belowOne.default(0.9999),
-  warmup: z.boolean().default(true), // min(decay, 1 - (1 + step)^(-2/3))
+  warmup: z.boolean().default(true), // min(decay, (1 + step) / (10 + step))
 });
 
 /** How the sample grids of a run are drawn. */

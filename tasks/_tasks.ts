@@ -55,9 +55,8 @@ export const TASKS = [
   },
   {
     name: "bench",
-    summary:
-      "Measures kernels, training and sampling, also against other libraries",
-    examples: ["deno task bench", "deno task bench --json --vs tfjs,jax-js"],
+    summary: "Times kernels, training steps and sampling steps",
+    examples: ["deno task bench", "deno task bench --json"],
   },
   {
     name: "test",

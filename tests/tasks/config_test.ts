@@ -218,7 +218,6 @@ Deno.test("ddpm-cifar10-ho is the configuration of Ho et al. 2020", async () => 
     attentionLevels: [1],
     groups: 32,
     dropout: 0.1,
-    resampleWithConv: true,
   });
   const { optimizer, ema, steps, batchSize, augment } = config;
   deepEqual(

@@ -1,0 +1,289 @@
+/**
+ * The U-Net of "Denoising Diffusion Probabilistic Models" (Ho et al. 2020, arXiv:2006.11239,
+ * appendix B), block for block as their code has it. Fields carry the names of the reference's state
+ * dict (`conv_in`, `temb_proj`, …), so that weights load without renaming.
+ *
+ * @module
+ */
+import { attention } from "../kernels/attention.ts";
+import { add } from "../kernels/binary.ts";
+import { dropout } from "../kernels/dropout.ts";
+import { concat, reshape, transpose } from "../kernels/shape.ts";
+import { silu } from "../kernels/unary.ts";
+import { upsampleNearest } from "../kernels/upsample.ts";
+import { Conv2d, type Conv2dLayerOptions } from "../nn/conv2d.ts";
+import { Embedding } from "../nn/embedding.ts";
+import { varianceScaling, zeros } from "../nn/init.ts";
+import { Linear } from "../nn/linear.ts";
+import { Module } from "../nn/module.ts";
+import { GroupNorm } from "../nn/group_norm.ts";
+import { requireThat } from "../tensor/kernel.ts";
+import type { Rng } from "../tensor/rng.ts";
+import type { Tensor } from "../tensor/tensor.ts";
+import { timeEmbedding } from "./time_embedding.ts";
+
+/** Size and shape of a `UNet`. */
+export interface UNetOptions {
+  /** Channels of the images. */
+  inChannels: number;
+  /** Channels of the prediction; defaults to `inChannels`. */
+  outChannels?: number;
+  /** Channels of the first level, even; defaults to 128. */
+  channels?: number;
+  /** Channels of each level over those of the first; every level but the last halves the image. Defaults to `[1, 2, 2, 2]`. */
+  multipliers?: readonly number[];
+  /** Residual blocks per level on the way down, one more on the way up; defaults to 2. */
+  resBlocks?: number;
+  /** Levels whose blocks are followed by attention, 0 being full resolution; defaults to `[1]`. */
+  attentionLevels?: readonly number[];
+  /** Groups of every normalisation; defaults to 32. */
+  groups?: number;
+  /** Probability to drop within blocks while training; defaults to 0. */
+  dropout?: number;
+  /** Classes of a conditional network, whose embedding has one row more for "no class". */
+  numClasses?: number;
+}
+
+/** What a forward pass may be given besides images and timesteps. */
+export interface UNetInputs {
+  /** Class ids, i32 `[N]`; `numClasses` stands for none. Needed by a conditional network. */
+  y?: Tensor;
+  /** Whether to drop. Defaults to false. */
+  training?: boolean;
+  /** Draws what is dropped; needed while training with dropout. */
+  rng?: Rng;
+}
+
+const EPS = 1e-6;
+/** Variance of the last layer of a branch: nearly 0, so that blocks start as identities. */
+const NEARLY_ZERO = 0;
+
+/** Ho et al.'s initialisation: uniform by mean fan, no bias. */
+function conv(
+  from: number,
+  to: number,
+  kernelSize: number,
+  rng: Rng,
+  options: Conv2dLayerOptions & { scale?: number } = {},
+): Conv2d {
+  const { scale = 1, ...rest } = options;
+  const init = { weightInit: varianceScaling(scale), biasInit: zeros };
+  return new Conv2d(from, to, kernelSize, rng, { padding: (kernelSize - 1) / 2, ...init, ...rest });
+}
+
+function linear(from: number, to: number, rng: Rng): Linear {
+  return new Linear(from, to, rng, { weightInit: varianceScaling(), biasInit: zeros });
+}
+
+/** `shortcut(x) + conv(silu(norm(conv(silu(norm(x))) + proj(silu(e)))))`. */
+class ResBlock extends Module {
+  readonly norm1: GroupNorm;
+  readonly conv1: Conv2d;
+  readonly temb_proj: Linear;
+  readonly norm2: GroupNorm;
+  readonly conv2: Conv2d;
+  readonly nin_shortcut?: Conv2d;
+  readonly #dropout: number;
+
+  constructor(from: number, to: number, embedding: number, groups: number, p: number, rng: Rng) {
+    super();
+    this.norm1 = new GroupNorm(groups, from, { eps: EPS });
+    this.conv1 = conv(from, to, 3, rng);
+    this.temb_proj = linear(embedding, to, rng);
+    this.norm2 = new GroupNorm(groups, to, { eps: EPS });
+    this.conv2 = conv(to, to, 3, rng, { scale: NEARLY_ZERO });
+    if (from !== to) this.nin_shortcut = conv(from, to, 1, rng);
+    this.#dropout = p;
+  }
+
+  /** `e`: the activated embedding, `[N, embedding]`. */
+  forward(x: Tensor, e: Tensor, { training, rng }: UNetInputs): Tensor {
+    let h = this.conv1.forward(silu(this.norm1.forward(x)));
+    const shift = this.temb_proj.forward(e);
+    h = add(h, reshape(shift, [...shift.shape, 1, 1]));
+    h = silu(this.norm2.forward(h));
+    if (training && this.#dropout > 0) h = dropout(h, { p: this.#dropout, rng: rng!, training });
+    return add(this.nin_shortcut?.forward(x) ?? x, this.conv2.forward(h));
+  }
+}
+
+/** Attention with one head over all pixels. */
+class AttentionBlock extends Module {
+  readonly norm: GroupNorm;
+  readonly q: Conv2d;
+  readonly k: Conv2d;
+  readonly v: Conv2d;
+  readonly proj_out: Conv2d;
+
+  constructor(channels: number, groups: number, rng: Rng) {
+    super();
+    this.norm = new GroupNorm(groups, channels, { eps: EPS });
+    this.q = conv(channels, channels, 1, rng);
+    this.k = conv(channels, channels, 1, rng);
+    this.v = conv(channels, channels, 1, rng);
+    this.proj_out = conv(channels, channels, 1, rng, { scale: NEARLY_ZERO });
+  }
+
+  forward(x: Tensor): Tensor {
+    const [n, c, height, width] = x.shape as [number, number, number, number];
+    const h = this.norm.forward(x);
+    // One token per pixel: [N, C, H, W] to [N, H·W, C].
+    const tokens = (layer: Conv2d) =>
+      transpose(reshape(layer.forward(h), [n, c, height * width]));
+    const mixed = attention(tokens(this.q), tokens(this.k), tokens(this.v));
+    return add(x, this.proj_out.forward(reshape(transpose(mixed), x.shape)));
+  }
+}
+
+interface Level {
+  readonly block: ResBlock[];
+  readonly attn: AttentionBlock[];
+  readonly downsample?: { readonly conv: Conv2d };
+  readonly upsample?: { readonly conv: Conv2d };
+}
+
+/** Predicts the noise in an image at a timestep. With its defaults, 35,746,307 parameters for RGB. */
+export class UNet extends Module {
+  readonly temb: { readonly dense: readonly [Linear, Linear] };
+  readonly label_emb?: Embedding;
+  readonly conv_in: Conv2d;
+  readonly down: Level[];
+  readonly mid: {
+    readonly block_1: ResBlock;
+    readonly attn_1: AttentionBlock;
+    readonly block_2: ResBlock;
+  };
+  readonly up: Level[];
+  readonly norm_out: GroupNorm;
+  readonly conv_out: Conv2d;
+  readonly #channels: number;
+  readonly #inChannels: number;
+  readonly #dropout: number;
+
+  /**
+   * @param rng Draws the initial weights.
+   * @throws {RangeError} If the groups do not divide the channels of a level.
+   */
+  constructor(options: UNetOptions, rng: Rng) {
+    super();
+    const {
+      inChannels,
+      outChannels = inChannels,
+      channels = 128,
+      multipliers = [1, 2, 2, 2],
+      resBlocks = 2,
+      attentionLevels = [1],
+      groups = 32,
+      dropout: p = 0,
+      numClasses,
+    } = options;
+    const embedding = 4 * channels;
+    const res = (from: number, to: number) => new ResBlock(from, to, embedding, groups, p, rng);
+    const attend = (width: number) => new AttentionBlock(width, groups, rng);
+    this.#channels = channels;
+    this.#inChannels = inChannels;
+    this.#dropout = p;
+    this.temb = { dense: [linear(channels, embedding, rng), linear(embedding, embedding, rng)] };
+    if (numClasses !== undefined) this.label_emb = new Embedding(numClasses + 1, embedding, rng);
+    this.conv_in = conv(inChannels, channels, 3, rng);
+    let width = channels;
+    const skips = [width];
+    this.down = multipliers.map((multiplier, level) => {
+      const block: ResBlock[] = [], attn: AttentionBlock[] = [];
+      for (let j = 0; j < resBlocks; j++) {
+        block.push(res(width, channels * multiplier));
+        width = channels * multiplier;
+        if (attentionLevels.includes(level)) attn.push(attend(width));
+        skips.push(width);
+      }
+      if (level === multipliers.length - 1) return { block, attn };
+      skips.push(width);
+      // TensorFlow's "SAME" for an even size: one row and column of zeros, right and below.
+      return {
+        block,
+        attn,
+        downsample: { conv: conv(width, width, 3, rng, { stride: 2, padding: [0, 1, 0, 1] }) },
+      };
+    });
+    this.mid = {
+      block_1: res(width, width),
+      attn_1: attend(width),
+      block_2: res(width, width),
+    };
+    const up: Level[] = [];
+    for (let level = multipliers.length - 1; level >= 0; level--) {
+      const block: ResBlock[] = [], attn: AttentionBlock[] = [];
+      for (let j = 0; j <= resBlocks; j++) {
+        block.push(res(width + skips.pop()!, channels * multipliers[level]!));
+        width = channels * multipliers[level]!;
+        if (attentionLevels.includes(level)) attn.push(attend(width));
+      }
+      up[level] = {
+        block,
+        attn,
+        ...(level > 0 ? { upsample: { conv: conv(width, width, 3, rng) } } : {}),
+      };
+    }
+    this.up = up;
+    this.norm_out = new GroupNorm(groups, width, { eps: EPS });
+    this.conv_out = conv(width, outChannels, 3, rng, { scale: NEARLY_ZERO });
+  }
+
+  /**
+   * @param x Noised images, `[N, inChannels, H, W]`, H and W divisible by 2^(levels - 1).
+   * @param t Timesteps, f32 `[N]`.
+   * @returns `[N, outChannels, H, W]`.
+   * @throws {TypeError} If a shape does not fit, or `y` or `rng` is missing where it is needed.
+   */
+  forward(x: Tensor, t: Tensor, inputs: UNetInputs = {}): Tensor {
+    const factor = 2 ** (this.down.length - 1);
+    requireThat(
+      x.rank === 4 && x.shape[1] === this.#inChannels &&
+        x.shape[2]! % factor === 0 && x.shape[3]! % factor === 0,
+      "UNet",
+      `images must have ${this.#inChannels} channels and sides divisible by ${factor}`,
+      { x },
+    );
+    requireThat(t.rank === 1 && t.size === x.shape[0], "UNet", "there must be a timestep per image", {
+      x,
+      t,
+    });
+    requireThat(
+      (inputs.y !== undefined) === (this.label_emb !== undefined),
+      "UNet",
+      this.label_emb ? "a conditional network needs classes y" : "the network knows no classes",
+      { y: inputs.y ?? "missing" },
+    );
+    requireThat(
+      !inputs.training || this.#dropout === 0 || inputs.rng !== undefined,
+      "UNet",
+      "training with dropout needs a generator rng",
+      { dropout: this.#dropout },
+    );
+    let e = this.temb.dense[0].forward(timeEmbedding(t, this.#channels));
+    e = this.temb.dense[1].forward(silu(e));
+    if (this.label_emb) e = add(e, this.label_emb.forward(inputs.y!));
+    e = silu(e); // every block activates it first
+    let h = this.conv_in.forward(x);
+    const skips = [h];
+    for (const { block, attn, downsample } of this.down) {
+      block.forEach((layer, j) => {
+        h = layer.forward(h, e, inputs);
+        h = attn[j]?.forward(h) ?? h;
+        skips.push(h);
+      });
+      if (downsample) skips.push(h = downsample.conv.forward(h));
+    }
+    h = this.mid.block_1.forward(h, e, inputs);
+    h = this.mid.attn_1.forward(h);
+    h = this.mid.block_2.forward(h, e, inputs);
+    for (const { block, attn, upsample } of this.up.toReversed()) {
+      block.forEach((layer, j) => {
+        h = layer.forward(concat([h, skips.pop()!], 1), e, inputs);
+        h = attn[j]?.forward(h) ?? h;
+      });
+      if (upsample) h = upsample.conv.forward(upsampleNearest(h, { scale: 2 }));
+    }
+    return this.conv_out.forward(silu(this.norm_out.forward(h)));
+  }
+}
