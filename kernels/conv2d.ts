@@ -7,6 +7,7 @@ import { apply, type Op } from "../tensor/autograd.ts";
 import { ceilDiv, empties, Kernel, requireThat } from "../tensor/kernel.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 import source from "./conv2d.wgsl" with { type: "text" };
+import { splitsOf } from "./matmul.ts";
 import { sum } from "./reduce.ts";
 
 /** A number for both axes, or `[height, width]`. */
@@ -33,14 +34,19 @@ export interface Conv2dOptions {
 
 /** How the pixels of a large and a small image meet: `large = stride · small - padding + dilation · tap`. */
 export interface Geometry {
-  readonly stride: readonly [number, number];
+  /** Large pixels per small pixel. */
+  readonly stride: Size;
   /** Above and on the left; what is below and on the right shows in the sizes. */
-  readonly padding: readonly [number, number];
-  readonly dilation: readonly [number, number];
+  readonly padding: Size;
+  /** Large pixels per tap. */
+  readonly dilation: Size;
+  /** Independent groups of channels. */
   readonly groups: number;
 }
 
-type Size = readonly [height: number, width: number];
+/** `[height, width]`. */
+export type Size = readonly [height: number, width: number];
+type Shape4 = [number, number, number, number];
 
 const kernel = new Kernel("conv2d", source);
 const ROWS = kernel.code("ROWS"), COLUMNS = kernel.code("COLUMNS");
@@ -56,7 +62,7 @@ const UNUSED = {
   weight_channel: 0,
   has_bias: 0,
   splits: 1,
-  first: 0,
+  piece: 0,
 };
 
 function runConvolve(
@@ -71,8 +77,8 @@ function runConvolve(
     weight_group: number;
     weight_row: number;
     weight_channel: number;
-    origin: readonly [number, number];
-    spacing: readonly [number, number];
+    origin: Size;
+    spacing: Size;
     phases: Size;
     step: Size;
   },
@@ -121,12 +127,7 @@ export function convolve(
   { stride, padding, dilation, groups }: Geometry,
   smallSize: Size,
 ): Tensor {
-  const [rows, channels, kh, kw] = weight.shape as [
-    number,
-    number,
-    number,
-    number,
-  ];
+  const [rows, channels, kh, kw] = weight.shape as Shape4;
   return runConvolve(large, weight, bias, smallSize, {
     groups,
     rows: rows / groups,
@@ -154,12 +155,7 @@ export function convolveTransposed(
   { stride, padding, dilation, groups }: Geometry,
   largeSize: Size,
 ): Tensor {
-  const [channels, rows, kh, kw] = weight.shape as [
-    number,
-    number,
-    number,
-    number,
-  ];
+  const [channels, rows, kh, kw] = weight.shape as Shape4;
   return runConvolve(small, weight, bias, largeSize, {
     groups,
     rows,
@@ -186,24 +182,18 @@ export function weightGradient(
   { stride, padding, dilation, groups }: Geometry,
   shape: readonly number[],
 ): Tensor {
-  const [rows, channels, kh, kw] = shape as [number, number, number, number];
+  const [rows, channels, kh, kw] = shape as Shape4;
   const columns = channels * kh * kw;
-  const [batch, , height, width] = small.shape as [
-    number,
-    number,
-    number,
-    number,
-  ];
+  const [batch, , height, width] = small.shape as Shape4;
   const invocations = groups * ceilDiv(rows / groups, ROWS) *
     ceilDiv(columns, 4);
-  const splits = Math.max(
-    1,
-    Math.min(
-      ceilDiv(ENOUGH, invocations),
-      Math.floor(batch * height * width / LEAST_PIXELS),
-      batch * height,
-    ),
+  const pixels = batch * height * width;
+  const wanted = Math.min(
+    ceilDiv(ENOUGH, invocations),
+    Math.floor(pixels / LEAST_PIXELS),
+    batch * height,
   );
+  const splits = splitsOf(batch, wanted, [large, small]);
   const out = empties([splits, ...shape]);
   kernel.run(
     "weight_gradient",
@@ -214,6 +204,7 @@ export function weightGradient(
       rows: rows / groups,
       channels,
       splits,
+      piece: ceilDiv(batch * height, splits),
       taps: [kh, kw],
       size: large.shape.slice(2),
       out_size: [height, width],
@@ -224,11 +215,12 @@ export function weightGradient(
     },
     { x: large, dy: small, out },
     {
-      workgroups: () =>
+      workgroups: ({ splits }) =>
         ceilDiv(rows / groups, ROWS) * groups * ceilDiv(columns, COLUMNS) *
-        splits,
-      splitBy: "batch",
-      split: ["x", "dy"],
+        Number(splits),
+      ...(batch % splits === 0
+        ? { splitBy: "splits", split: ["x", "dy", "out"] }
+        : {}),
     },
   );
   return splits === 1 ? out.view(shape) : sum(out, { axis: 0 });
@@ -263,7 +255,7 @@ export function pairOf(
   name: string,
   value: Pair,
   least: number,
-): readonly [number, number] {
+): Size {
   const both = typeof value === "number" ? [value, value] as const : value;
   requireWhole(operation, name, both, least);
   return both;
@@ -339,12 +331,7 @@ export function conv2d(
     : padding;
   requireWhole("conv2d", "padding", [left, right, top, bottom], 0);
 
-  const [outChannels, channels, kh, kw] = weight.shape as [
-    number,
-    number,
-    number,
-    number,
-  ];
+  const [outChannels, channels, kh, kw] = weight.shape as Shape4;
   const found = { x, weight, ...(groups > 1 ? { groups } : {}) };
   requireThat(
     x.shape[1] === channels * groups,

@@ -16,7 +16,7 @@ struct Params {
   batch: u32, groups: u32, rows: u32, channels: u32, // rows and channels: of one group
   weight_group: u32, weight_row: u32, weight_channel: u32, // strides
   has_bias: u32,
-  splits: u32, first: u32, // weight_gradient: a run with first > 0 adds to what the one before left
+  splits: u32, piece: u32, // weight_gradient: lines of pixels per split
   taps: vec2u, size: vec2u, out_size: vec2u, // height, width
   origin: vec2i, spacing: vec2i, phases: vec2u, step: vec2u,
 }
@@ -171,9 +171,8 @@ fn weight_gradient(@builtin(workgroup_id) wg: vec3u, @builtin(num_workgroups) gr
   var sum4 = vec4f(); var sum5 = vec4f(); var sum6 = vec4f(); var sum7 = vec4f();
   // A piece is a run of lines of pixels, counted through all images.
   let lines = params.batch * params.out_size.x;
-  let piece = (lines + params.splits - 1u) / params.splits;
-  let end = min((split + 1u) * piece, lines);
-  for (var line = split * piece; line < end; line++) {
+  let end = min((split + 1u) * params.piece, lines);
+  for (var line = split * params.piece; line < end; line++) {
     let n = line / params.out_size.x;
     let p_y = line % params.out_size.x;
     let y = params.step.x * p_y + from_y;
@@ -200,16 +199,6 @@ fn weight_gradient(@builtin(workgroup_id) wg: vec3u, @builtin(num_workgroups) gr
 
   let valid = column < vec4u(count);
   let at = ((split * params.groups + group) * params.rows + row) * count + column;
-  if (params.first > 0u) {
-    sum0 += before(at);
-    sum1 += before(at + count);
-    sum2 += before(at + 2u * count);
-    sum3 += before(at + 3u * count);
-    sum4 += before(at + 4u * count);
-    sum5 += before(at + 5u * count);
-    sum6 += before(at + 6u * count);
-    sum7 += before(at + 7u * count);
-  }
   store(row, at, valid, sum0);
   store(row + 1u, at + count, valid, sum1);
   store(row + 2u, at + 2u * count, valid, sum2);
@@ -219,5 +208,3 @@ fn weight_gradient(@builtin(workgroup_id) wg: vec3u, @builtin(num_workgroups) gr
   store(row + 6u, at + 6u * count, valid, sum6);
   store(row + 7u, at + 7u * count, valid, sum7);
 }
-
-fn before(at: vec4u) -> vec4f { return vec4f(out[at.x], out[at.y], out[at.z], out[at.w]); }

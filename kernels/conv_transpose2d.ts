@@ -14,6 +14,7 @@ import {
   type Pair,
   pairOf,
   requireImages,
+  type Size,
   sizeOfImage,
   weightGradient,
 } from "./conv2d.ts";
@@ -34,7 +35,7 @@ export interface ConvTranspose2dOptions {
 
 const convTranspose2dOp: Op<
   readonly Tensor[],
-  { geometry: Geometry; size: readonly [number, number] }
+  { geometry: Geometry; size: Size }
 > = {
   name: "convTranspose2d",
   forward: ([x, weight, bias], { geometry, size }) =>

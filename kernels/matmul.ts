@@ -4,6 +4,7 @@
  * @module
  */
 import { apply, type Op } from "../tensor/autograd.ts";
+import { deviceInfo } from "../tensor/device.ts";
 import {
   ceilDiv,
   empties,
@@ -40,6 +41,26 @@ interface Operand {
   k: number;
 }
 
+/**
+ * Into how many pieces a sum of `terms` is cut: `wanted`, unless an operand is larger than a binding.
+ * Then the operands are cut with the sum, into enough pieces, all of them equal.
+ */
+export function splitsOf(
+  terms: number,
+  wanted: number,
+  operands: readonly Tensor[],
+): number {
+  const limit = deviceInfo().maxBindingBytes;
+  const needed = Math.max(
+    1,
+    ...operands.map((x) => ceilDiv(4 * x.size, limit)),
+  );
+  if (needed === 1) return Math.max(1, wanted);
+  let splits = Math.max(needed, Math.min(wanted, terms));
+  while (terms % splits !== 0 && splits < terms) splits++;
+  return splits;
+}
+
 /** `a b (+ bias)` without checks; `bias` has the length of the last axis. */
 export function product(
   a: Tensor,
@@ -67,31 +88,30 @@ export function product(
   let left = operand(a, transposeA, aBatch);
   let right = operand(b, !transposeB, bBatch);
   // Lanes lie along the columns: where these are few, the transposed product fills more of them.
-  const swapped = cols < COLUMNS / 4 && cols < rows;
+  const swapped = !bias && cols < COLUMNS / 4 && cols < rows;
   if (swapped) [left, right] = [right, left];
   const [m, n] = swapped ? [cols, rows] : [rows, cols];
 
   const invocations = batch * ceilDiv(m, ROWS) * ceilDiv(n, 4);
-  const splits = Math.max(
-    1,
+  const long = transposeA && !transposeB && batch === 1; // both can be cut along k
+  const splits = splitsOf(
+    k,
     Math.min(ceilDiv(ENOUGH, invocations), Math.floor(k / LEAST_TERMS)),
+    long ? [a, b] : [],
   );
   const out = empties([splits, ...shape, rows, cols]);
   // A tensor larger than one binding is cut along its first axis, whatever that is here.
-  const cut: Pick<Launch, "splitBy" | "split"> = batch > 1
-    ? {
-      splitBy: "batch",
-      split: [
-        ...(left.batch > 0 ? ["a"] : []),
-        ...(right.batch > 0 ? ["b"] : []),
-        "out",
-      ],
-    }
-    : transposeA
-    ? transposeB ? {} : { splitBy: "k", split: ["a", "b"] }
-    : swapped
-    ? { splitBy: "n", split: ["b", "out"] }
-    : { splitBy: "m", split: ["a", "out"] };
+  let cut: Pick<Launch, "splitBy" | "split"> = {};
+  if (batch > 1 && splits === 1) {
+    const own = [left.batch > 0 ? ["a"] : [], right.batch > 0 ? ["b"] : []];
+    cut = { splitBy: "batch", split: ["out", ...own.flat()] };
+  } else if (long && k % splits === 0) {
+    cut = { splitBy: "splits", split: ["a", "b", "out"] };
+  } else if (!transposeA && splits === 1) {
+    cut = swapped
+      ? { splitBy: "n", split: ["b", "out"] }
+      : { splitBy: "m", split: ["a", "out"] };
+  }
   kernel.run(
     "multiply",
     {
@@ -100,6 +120,7 @@ export function product(
       n,
       k,
       splits,
+      piece: ceilDiv(k, splits),
       a_batch: left.batch,
       a_row: left.line,
       a_k: left.k,
@@ -108,16 +129,14 @@ export function product(
       b_col: right.line,
       out_row: swapped ? 1 : cols,
       out_col: swapped ? cols : 1,
-      bias_row: Number(bias !== undefined && swapped),
-      bias_col: Number(bias !== undefined && !swapped),
-      first: 0,
-      k_pieces: Number(cut.splitBy === "k"),
+      has_bias: Number(bias !== undefined),
     },
+    // Without a bias its binding is not read, but must hold something.
     { a: left.tensor, b: right.tensor, bias: bias ?? empties([0]), out },
     {
-      workgroups: ({ batch, m, n }) =>
+      workgroups: ({ batch, m, n, splits }) =>
         ceilDiv(Number(m), ROWS) * ceilDiv(Number(n), COLUMNS) *
-        Number(batch) * splits,
+        Number(batch) * Number(splits),
       ...cut,
     },
   );

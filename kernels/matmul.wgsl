@@ -1,5 +1,5 @@
 // matmul: out[z] = a[z] b[z] for a batch of matrices, plus a bias.
-//   out[s, z, i, j] = sum over k in piece s of a[z, i, k] b[z, k, j], + bias in piece 0
+//   out[s, z, i, j] = sum over k in piece s of a[z, i, k] b[z, k, j], + bias[j] in piece 0
 // shapes    a: [batch, m, k], b: [batch, k, n], each with any strides, so that a transposed operand
 //           is not copied; out: [splits, batch, m, n] or, by its strides, [splits, batch, n, m]
 // dispatch  one invocation per tile of 8 rows x 4 columns, 32 tiles side by side in a workgroup.
@@ -7,12 +7,11 @@
 //           whole workgroup, which costs one scalar load; `b` at neighbouring ones.
 // Few tiles and a long k are cut into `splits` pieces of k, whose sums are then folded.
 struct Params {
-  batch: u32, m: u32, n: u32, k: u32, splits: u32,
+  batch: u32, m: u32, n: u32, k: u32, splits: u32, piece: u32, // piece: terms of the sum per split
   a_batch: u32, a_row: u32, a_k: u32, // strides
   b_batch: u32, b_k: u32, b_col: u32,
   out_row: u32, out_col: u32,
-  bias_row: u32, bias_col: u32, // both 0: there is no bias
-  first: u32, k_pieces: u32, // k_pieces 1: a run with first > 0 adds to what the one before left
+  has_bias: u32,
 }
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> a: array<f32>;
@@ -23,23 +22,13 @@ const WORKGROUP_SIZE = 32u;
 const ROWS = 8u;
 const COLUMNS = 128u; // 4 per invocation
 
-fn adds_to_before() -> bool { return params.k_pieces == 1u && params.first > 0u; }
-
-fn store(at: u32, row: u32, column: vec4u, sum: vec4f, add_bias: bool) {
+fn store(at: u32, row: u32, column: vec4u, sum: vec4f) {
   if (row >= params.m) { return; }
-  var v = sum;
-  if (add_bias) {
-    let i = row * params.bias_row + min(column, vec4u(params.n - 1u)) * params.bias_col;
-    v += vec4f(bias[i.x], bias[i.y], bias[i.z], bias[i.w]);
-  }
   let i = at + row * params.out_row + column * params.out_col;
-  if (adds_to_before()) { // past the edge a neighbour is read, and not used
-    v += vec4f(out[i.x], out[i.y], out[i.z], out[i.w]);
-  }
-  out[i.x] = v.x;
-  if (column.y < params.n) { out[i.y] = v.y; }
-  if (column.z < params.n) { out[i.z] = v.z; }
-  if (column.w < params.n) { out[i.w] = v.w; }
+  out[i.x] = sum.x;
+  if (column.y < params.n) { out[i.y] = sum.y; }
+  if (column.z < params.n) { out[i.z] = sum.z; }
+  if (column.w < params.n) { out[i.w] = sum.w; }
 }
 
 @compute @workgroup_size(WORKGROUP_SIZE)
@@ -56,9 +45,8 @@ fn multiply(@builtin(workgroup_id) wg: vec3u, @builtin(num_workgroups) grid: vec
   if (split >= params.splits || column.x >= params.n) { return; }
   let z = z_split % params.batch;
 
-  let piece = (params.k + params.splits - 1u) / params.splits;
-  let start = min(split * piece, params.k);
-  let end = min(start + piece, params.k);
+  let start = split * params.piece;
+  let end = min(start + params.piece, params.k);
   // Past the edge the last row and column are computed again, and not stored.
   let last = params.m - 1u;
   let a_start = z * params.a_batch + start * params.a_k;
@@ -70,9 +58,14 @@ fn multiply(@builtin(workgroup_id) wg: vec3u, @builtin(num_workgroups) grid: vec
   let a5 = a_start + min(row + 5u, last) * params.a_row;
   let a6 = a_start + min(row + 6u, last) * params.a_row;
   let a7 = a_start + min(row + 7u, last) * params.a_row;
-  let b_start = z * params.b_batch + min(column, vec4u(params.n - 1u)) * params.b_col;
-  var sum0 = vec4f(); var sum1 = vec4f(); var sum2 = vec4f(); var sum3 = vec4f();
-  var sum4 = vec4f(); var sum5 = vec4f(); var sum6 = vec4f(); var sum7 = vec4f();
+  let inside = min(column, vec4u(params.n - 1u));
+  let b_start = z * params.b_batch + inside * params.b_col;
+  var sum0 = vec4f();
+  if (params.has_bias == 1u && split == 0u) {
+    sum0 = vec4f(bias[inside.x], bias[inside.y], bias[inside.z], bias[inside.w]);
+  }
+  var sum1 = sum0; var sum2 = sum0; var sum3 = sum0;
+  var sum4 = sum0; var sum5 = sum0; var sum6 = sum0; var sum7 = sum0;
   for (var k = start; k < end; k++) {
     let j = b_start + k * params.b_k;
     let v = vec4f(b[j.x], b[j.y], b[j.z], b[j.w]);
@@ -88,13 +81,12 @@ fn multiply(@builtin(workgroup_id) wg: vec3u, @builtin(num_workgroups) grid: vec
   }
 
   let at = z_split * params.m * params.n;
-  let add_bias = params.bias_row + params.bias_col > 0u && split == 0u && !adds_to_before();
-  store(at, row, column, sum0, add_bias);
-  store(at, row + 1u, column, sum1, add_bias);
-  store(at, row + 2u, column, sum2, add_bias);
-  store(at, row + 3u, column, sum3, add_bias);
-  store(at, row + 4u, column, sum4, add_bias);
-  store(at, row + 5u, column, sum5, add_bias);
-  store(at, row + 6u, column, sum6, add_bias);
-  store(at, row + 7u, column, sum7, add_bias);
+  store(at, row, column, sum0);
+  store(at, row + 1u, column, sum1);
+  store(at, row + 2u, column, sum2);
+  store(at, row + 3u, column, sum3);
+  store(at, row + 4u, column, sum4);
+  store(at, row + 5u, column, sum5);
+  store(at, row + 6u, column, sum6);
+  store(at, row + 7u, column, sum7);
 }
