@@ -4,13 +4,14 @@
  * @module
  */
 import { apply, type Op } from "../tensor/autograd.ts";
+import { full } from "../tensor/fill.ts";
 import { empties, Kernel, type Params, requireThat } from "../tensor/kernel.ts";
 import {
   broadcastShapes,
   broadcastStrides,
   collapseAxes,
 } from "../tensor/shape.ts";
-import { Tensor, tensor } from "../tensor/tensor.ts";
+import { Tensor } from "../tensor/tensor.ts";
 import source from "./binary.wgsl" with { type: "text" };
 import { sumTo } from "./reduce.ts";
 import { expand } from "./shape.ts";
@@ -145,8 +146,8 @@ function binary(
     ],
   };
   return (a, b) => {
-    const left = typeof a === "number" ? tensor(a) : a;
-    const right = typeof b === "number" ? tensor(b) : b;
+    const left = typeof a === "number" ? full([], a) : a;
+    const right = typeof b === "number" ? full([], b) : b;
     requireThat(
       left.dtype === "f32" && right.dtype === "f32",
       name,

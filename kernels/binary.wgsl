@@ -32,7 +32,9 @@ const LESS_EQUAL = 9u;
 override SIDE: u32 = 0u; // backward: 0 for da, 1 for db
 
 fn pow_(u: vec4f, e: vec4f) -> vec4f { // of a negative base too, when the exponent is whole
-  let magnitude = select(pow(abs(u), e), select(vec4f(0.0), vec4f(1.0), e == vec4f(0.0)), u == vec4f(0.0));
+  // Of a zero base by hand: drivers differ, as they take its logarithm.
+  let of_zero = select(select(vec4f(0.0), vec4f(1.0), e == vec4f(0.0)), 1.0 / abs(u), e < vec4f(0.0));
+  let magnitude = select(pow(abs(u), e), of_zero, u == vec4f(0.0));
   let odd = (floor(e) == e) & (floor(e * 0.5) * 2.0 != e);
   return select(magnitude, -magnitude, (u < vec4f(0.0)) & odd);
 }
@@ -65,7 +67,7 @@ fn df(u: vec4f, v: vec4f) -> vec4f {
     case MAXIMUM: { if (to_a) { return wins(u, v); } return wins(v, u); }
     case MINIMUM: { if (to_a) { return wins(v, u); } return wins(u, v); }
     case POW: {
-      if (to_a) { return v * pow_(u, v - vec4f(1.0)); }
+      if (to_a) { return select(v * pow_(u, v - vec4f(1.0)), vec4f(0.0), v == vec4f(0.0)); }
       return select(pow_(u, v) * log(max(u, vec4f(1e-38))), vec4f(0.0), u <= vec4f(0.0));
     }
     default: { return vec4f(1.0); }

@@ -19,7 +19,7 @@ export function cast(x: Tensor, dtype: DType): Tensor {
   if (x.dtype !== "f32" && dtype !== "f32") return x.view(x.shape, dtype);
   const kind = `${x.dtype}_to_${dtype}`.toUpperCase();
   const tensors = { x, out: empties(x.shape, dtype) };
-  return kernel.run("cast", { n: x.size }, tensors, {
+  return kernel.run("convert", { n: x.size }, tensors, {
     constants: { KIND: kernel.code(kind) },
     workgroups: ({ n }) => Math.ceil(Number(n) / 64),
     splitBy: "n",

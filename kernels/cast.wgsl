@@ -14,7 +14,7 @@ const I32_TO_F32 = 2u;
 const U32_TO_F32 = 3u;
 
 @compute @workgroup_size(WORKGROUP_SIZE)
-fn cast(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) grid: vec3u) {
+fn convert(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) grid: vec3u) {
   let i = id.x + id.y * grid.x * WORKGROUP_SIZE;
   if (i >= params.n) { return; }
   let bits = x[i];

@@ -4,14 +4,14 @@
  * @module
  */
 import { apply, type Op } from "../tensor/autograd.ts";
-import { empties, Kernel, requireThat } from "../tensor/kernel.ts";
+import { ceilDiv, empties, Kernel, requireThat } from "../tensor/kernel.ts";
 import { axesOf, axisOf, broadcastShapes, span } from "../tensor/shape.ts";
 import { show, type Tensor } from "../tensor/tensor.ts";
 import { full } from "../tensor/fill.ts";
 import source from "./reduce.wgsl" with { type: "text" };
 import { add, div, equal, mul, sub } from "./binary.ts";
 import { expand, reshape } from "./shape.ts";
-import { exp, log, scale, sqrt } from "./unary.ts";
+import { clamp, exp, log, scale, sqrt } from "./unary.ts";
 
 /** What a reduction takes: the axes (default all; negative count from the back), and whether they stay with length 1. */
 export interface ReduceOptions {
@@ -36,32 +36,24 @@ function fold(
   factor: number,
 ): Tensor {
   const columns = inner === 1 && n >= 4 * COLUMNS ? COLUMNS : inner;
-  const row = n * inner;
-  const steps = Math.ceil(row / columns);
-  const wanted = Math.ceil(ENOUGH / Math.max(1, outer * columns));
-  const splits = Math.max(1, Math.min(wanted, Math.ceil(steps / 32)));
-  const chunk = Math.ceil(steps / splits);
+  const steps = ceilDiv(n * inner, Math.max(1, columns));
+  const wanted = ceilDiv(ENOUGH, Math.max(1, outer * columns));
+  const splits = Math.max(1, Math.min(wanted, ceilDiv(steps, 32)));
   const last = splits === 1 && columns === inner;
   const out = empties([outer, splits, columns]);
-  kernel.run(
-    "fold",
-    {
-      outer,
-      row,
-      inner: columns,
-      splits,
-      chunk,
-      factor: last ? factor : 1,
-    },
-    { x, out },
-    {
-      constants: { KIND: kernel.code(kind) },
-      workgroups: ({ outer }) =>
-        Math.ceil(Number(outer) * splits * columns / 64),
-      splitBy: "outer",
-      split: ["x", "out"],
-    },
-  );
+  const params = {
+    ...{ outer, n, inner, columns, splits, chunk: ceilDiv(steps, splits) },
+    factor: last ? factor : 1,
+    first: 0,
+    carries: Number(outer === 1),
+  };
+  kernel.run("fold", params, { x, out }, {
+    constants: { KIND: kernel.code(kind) },
+    workgroups: ({ outer }) => ceilDiv(Number(outer) * splits * columns, 64),
+    ...(outer === 1
+      ? { splitBy: "n", split: ["x"] }
+      : { splitBy: "outer", split: ["x", "out"] }),
+  });
   if (last) return out;
   const next: Kind = kind === "SUM_SQUARES" ? "SUM" : kind;
   const rest: [number, number, number] = columns === inner
@@ -168,7 +160,8 @@ const varianceOp: Op<[x: Tensor], Attrs & { correction: number }> = {
 const logSumExpOp: Op<[x: Tensor], Attrs> = {
   name: "logSumExp",
   forward: ([x], attrs) => {
-    const largest = foldAxes("MAX", x, attrs.axes); // subtracted, so that exp cannot overflow
+    // Subtracted, so that exp cannot overflow; finite, as -inf - -inf is not a number.
+    const largest = clamp(foldAxes("MAX", x, attrs.axes), {});
     const sums = foldAxes("SUM", exp(sub(x, largest)), attrs.axes);
     return drop(add(log(sums), largest), attrs);
   },
@@ -291,29 +284,22 @@ export function argMax(
   x: Tensor,
   options: { axis?: number; keepDims?: boolean } = {},
 ): Tensor {
+  requireThat(x.dtype === "f32", "argMax", "elements must be f32", { x });
   const axis = axisOf("argMax", options.axis ?? -1, x.rank);
   requireElements("argMax", x, { axis });
   const shape = x.shape.map((length, i) => i === axis ? 1 : length);
   const index = empties(shape, "i32");
-  const inner = span(x.shape, axis + 1);
-  kernel.run(
-    "arg_max",
-    {
-      outer: span(x.shape, 0, axis),
-      row: inner * x.shape[axis]!,
-      inner,
-      splits: 1,
-      chunk: 0,
-      factor: 1,
-    },
-    { x, index },
-    {
-      constants: { KIND: kernel.code("MAX") },
-      workgroups: ({ outer }) => Math.ceil(Number(outer) * inner / 64),
-      splitBy: "outer",
-      split: ["x", "index"],
-    },
-  );
+  const outer = span(x.shape, 0, axis), inner = span(x.shape, axis + 1);
+  const params = {
+    ...{ outer, n: x.shape[axis]!, inner, columns: inner },
+    ...{ splits: 1, chunk: 0, factor: 1, first: 0, carries: 0 },
+  };
+  kernel.run("arg_max", params, { x, index }, {
+    constants: { KIND: kernel.code("MAX") },
+    workgroups: ({ outer }) => ceilDiv(Number(outer) * inner, 64),
+    splitBy: "outer",
+    split: ["x", "index"],
+  });
   return options.keepDims
     ? index
     : drop(index, { axes: [axis], keepDims: false });

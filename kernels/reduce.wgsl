@@ -1,11 +1,16 @@
 // reduce: folds an axis into one value.
 //   fold     out[o, s, i] = fold over k of x[o, k, i], for k in piece s of the axis
 //   arg_max  out[o, i] = the first k with the largest x[o, k, i]
-// shapes    x: [outer, row], of which element e = k * inner + i < row; out: [outer, splits, inner]
-// dispatch  one invocation per output: neighbours read neighbours, and no barrier is needed.
-//           A long contiguous row (inner = 1) is passed as inner = 64 columns, then folded again.
-// `factor` multiplies what comes out, so that a mean is one pass.
-struct Params { outer: u32, row: u32, inner: u32, splits: u32, chunk: u32, factor: f32 }
+// shapes    x: [outer, n, inner]; out: [outer, splits, columns]; index: [outer, inner]
+//           columns is inner, or 64 for a long contiguous row (inner = 1), whose element e goes to
+//           column e % 64, to be folded again
+// dispatch  one invocation per output: neighbours read neighbours, and no barrier is needed
+// `factor` multiplies what comes out, so that a mean is one pass. Where x is too large for one
+// binding and outer is 1, it comes in pieces of n; carries = 1 then adds each to those before.
+struct Params {
+  outer: u32, n: u32, inner: u32, columns: u32, splits: u32, chunk: u32, factor: f32,
+  first: u32, carries: u32,
+}
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> x: array<f32>;
 @group(0) @binding(2) var<storage, read_write> out: array<f32>;
@@ -29,18 +34,17 @@ fn fold2(a: f32, b: f32) -> f32 {
 @compute @workgroup_size(WORKGROUP_SIZE)
 fn fold(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) grid: vec3u) {
   let at = id.x + id.y * grid.x * WORKGROUP_SIZE;
-  if (at >= params.outer * params.splits * params.inner) { return; }
-  let i = at % params.inner;
-  let s = (at / params.inner) % params.splits;
-  let base = at / (params.inner * params.splits) * params.row;
-  var e = s * params.chunk * params.inner + i;
-  let end = min((s + 1u) * params.chunk * params.inner, params.row);
+  let step = params.columns;
+  if (at >= params.outer * params.splits * step) { return; }
+  let row = params.n * params.inner;
+  let i = at % step;
+  let s = (at / step) % params.splits;
+  let base = at / (step * params.splits) * row;
+  var e = s * params.chunk * step + i;
+  let end = min((s + 1u) * params.chunk * step, row);
   var value = 0.0;
-  if (KIND == MAX || KIND == MIN) {
-    value = select(3.4028234e38, -3.4028234e38, KIND == MAX); // a piece without elements loses
-  }
+  if (KIND == MAX || KIND == MIN) { value = x[base + min(i, row - 1u)]; } // of the row, if not of the piece
   // Four at a time, as each needs the one before otherwise.
-  let step = params.inner;
   var v1 = value; var v2 = value; var v3 = value;
   for (; e + 3u * step < end; e += 4u * step) {
     value = fold2(value, x[base + e]);
@@ -52,17 +56,23 @@ fn fold(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) grid:
   if (KIND == MAX) { value = max(max(value, v1), max(v2, v3)); }
   else if (KIND == MIN) { value = min(min(value, v1), min(v2, v3)); }
   else { value = (value + v1) + (v2 + v3); }
-  out[at] = value * params.factor;
+  value *= params.factor;
+  if (params.carries == 1u && params.first > 0u) {
+    if (KIND == MAX) { value = max(value, out[at]); }
+    else if (KIND == MIN) { value = min(value, out[at]); }
+    else { value += out[at]; }
+  }
+  out[at] = value;
 }
 
 @compute @workgroup_size(WORKGROUP_SIZE)
 fn arg_max(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) grid: vec3u) {
   let at = id.x + id.y * grid.x * WORKGROUP_SIZE;
   if (at >= params.outer * params.inner) { return; }
-  let base = at / params.inner * params.row + at % params.inner;
+  let base = at / params.inner * params.n * params.inner + at % params.inner;
   var best = 0u;
   var largest = x[base];
-  for (var k = 1u; k < params.row / params.inner; k++) {
+  for (var k = 1u; k < params.n; k++) {
     let value = x[base + k * params.inner];
     if (value > largest) { largest = value; best = k; }
   }

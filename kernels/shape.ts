@@ -42,12 +42,18 @@ function copy(
   ];
   const lengths = padded(shape, 1), steps = padded(strides[0]!, 0);
   const rows = shape[0] ?? 1, size = sizeOf(window.shape);
-  // A piece of rows lies in one piece of the strided side only if it is walked in order from 0.
-  const inOrder = window.base === 0 && rows > 1 &&
-    steps[8 - shape.length]! * rows === (entry === "pull" ? x : out).size;
+  // The strided side can be cut where the dense one is if it has as many rows and none is left.
+  const step = strides[0]![0] ?? 0;
+  const reach = [window.base, window.base];
+  shape.slice(1).forEach((length, i) => {
+    const by = (length - 1) * strides[0]![i + 1]!;
+    reach[by < 0 ? 0 : 1]! += by;
+  });
+  const inOrder = rows > 1 && reach[0]! >= 0 && reach[1]! < step &&
+    step * rows === (entry === "pull" ? x : out).size;
   const strided = entry === "pull" ? "x" : "out",
     dense = entry === "pull" ? "out" : "x";
-  const repeated = entry === "pull" && steps[8 - shape.length] === 0;
+  const repeated = entry === "pull" && step === 0;
   kernel.run(
     entry,
     {
@@ -107,6 +113,11 @@ export function flatten(x: Tensor, from = 0, to = -1): Tensor {
   if (x.rank === 0) return reshape(x, [1]);
   const first = axisOf("flatten", from, x.rank),
     last = axisOf("flatten", to, x.rank);
+  requireThat(first <= last, "flatten", "the axes must be in order", {
+    x,
+    from,
+    to,
+  });
   const joined = sizeOf(x.shape.slice(first, last + 1));
   return reshape(x, [
     ...x.shape.slice(0, first),
@@ -331,8 +342,15 @@ const concatOp: Op<Tensor[], { axis: number }> = {
     }
     return out;
   },
-  backward: (dy, inputs, { axis }) =>
-    split(dy, inputs.map((input) => input.shape[axis]!), axis),
+  backward: (dy, inputs, { axis }, { needs }) => {
+    let start = 0;
+    return inputs.map((input, i) => {
+      const end = start + input.shape[axis]!;
+      const dx = needs[i] ? narrow(dy, axis, start, end) : null;
+      start = end;
+      return dx;
+    });
+  },
 };
 
 /**
@@ -404,6 +422,14 @@ export function pad(x: Tensor, padding: readonly number[], value = 0): Tensor {
   );
   const side = (axis: number, end: 0 | 1) =>
     padding[2 * (x.rank - 1 - axis) + end] ?? 0;
+  requireThat(
+    x.shape.every((length, axis) =>
+      length + Math.min(0, side(axis, 0)) + Math.min(0, side(axis, 1)) >= 0
+    ),
+    "pad",
+    "no axis can lose more than its length",
+    { x, padding },
+  );
   const cut = slice(
     x,
     x.shape.map((_, axis) => Math.max(0, -side(axis, 0))),

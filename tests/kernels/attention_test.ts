@@ -1,0 +1,142 @@
+import { throws } from "node:assert/strict";
+import * as d from "../../mod.ts";
+import { assertClose, assertGradient } from "../_check.ts";
+
+const rng = new d.Rng(12);
+
+/** One head in doubles: q `[T, D]`, k `[S, D]`, v `[S, W]`. */
+function exact(
+  [q, k, v]: ArrayLike<number>[],
+  [T, S, D, W]: [number, number, number, number],
+  scale: number,
+  causal: boolean,
+): Float64Array {
+  const out = new Float64Array(T * W);
+  for (let t = 0; t < T; t++) {
+    const weights = Float64Array.from({ length: S }, (_, s) => {
+      if (causal && s > t) return 0;
+      let dot = 0;
+      for (let c = 0; c < D; c++) dot += q![t * D + c]! * k![s * D + c]!;
+      return Math.exp(scale * dot);
+    });
+    const sum = weights.reduce((a, b) => a + b);
+    for (let s = 0; s < S; s++) {
+      for (let c = 0; c < W; c++) {
+        out[t * W + c]! += weights[s]! / sum * v![s * W + c]!;
+      }
+    }
+  }
+  return out;
+}
+
+for (const causal of [false, true]) {
+  Deno.test(`attention() matches a plain loop, causal ${causal}`, async () => {
+    for (const sizes of [[1, 1, 1, 1], [5, 7, 3, 2], [67, 67, 8, 8]] as const) {
+      const [T, S, D, W] = sizes;
+      const inputs = [
+        rng.normal([T, D]),
+        rng.normal([S, D]),
+        rng.normal([S, W]),
+      ] as const;
+      const hosts = await Promise.all(inputs.map((x) => x.data()));
+      const want = exact(hosts, [T, S, D, W], 1 / Math.sqrt(D), causal);
+      const loose = { rtol: 1e-4, atol: 1e-5 };
+      await assertClose(d.attention(...inputs, { causal }), want, loose);
+      const own = exact(hosts, [T, S, D, W], 0.5, causal);
+      await assertClose(
+        d.attention(...inputs, { causal, scale: 0.5 }),
+        own,
+        loose,
+      );
+    }
+  });
+}
+
+Deno.test("attention() treats every batch and head by itself", async () => {
+  const [q, k, v] = [
+    rng.normal([2, 3, 5, 4]),
+    rng.normal([2, 3, 6, 4]),
+    rng.normal([2, 3, 6, 2]),
+  ];
+  const all = await d.attention(q, k, v).data();
+  const hosts = await Promise.all([q, k, v].map((x) => x.data()));
+  for (let head = 0; head < 6; head++) {
+    const parts = hosts.map((x) =>
+      x.subarray(head * x.length / 6, (head + 1) * x.length / 6)
+    );
+    const want = exact(parts, [5, 6, 4, 2], 0.5, false);
+    await assertClose(all.subarray(head * 10, (head + 1) * 10), want, {
+      rtol: 1e-4,
+      atol: 1e-5,
+    });
+  }
+});
+
+Deno.test("attention() has the right gradients", async () => {
+  const inputs = [
+    rng.normal([2, 3, 4]),
+    rng.normal([2, 5, 4]),
+    rng.normal([2, 5, 2]),
+  ];
+  for (const causal of [false, true]) {
+    const f = (...[q, k, v]: d.Tensor[]) => d.attention(q!, k!, v!, { causal });
+    await assertGradient(f, inputs, { step: 3e-3, atol: 3e-3 });
+  }
+});
+
+Deno.test("multiheadAttention() with one head and plain projections is attention", async () => {
+  const E = 4, x = rng.normal([2, 3, E]);
+  const identity = d.oneHot([0, 1, 2, 3], E);
+  const inProj = d.concat([identity, identity, identity]);
+  const y = d.multiheadAttention(
+    x,
+    inProj,
+    d.zeros([3 * E]),
+    identity,
+    d.zeros([E]),
+    1,
+  );
+  await assertClose(y, d.attention(x, x, x), { rtol: 1e-4, atol: 1e-5 });
+});
+
+Deno.test("multiheadAttention() joins the heads in order", async () => {
+  const E = 6, heads = 3, x = rng.normal([2, 5, E]);
+  const inProj = rng.normal([3 * E, E]), bias = rng.normal([3 * E]);
+  const y = d.multiheadAttention(
+    x,
+    inProj,
+    bias,
+    d.oneHot([0, 1, 2, 3, 4, 5], E),
+    d.zeros([E]),
+    heads,
+  );
+  const [q, k, v] = d.split(d.linear(x, inProj, bias), 3, 2);
+  const parts = Array.from({ length: heads }, (_, h) => {
+    const [hq, hk, hv] = [q, k, v].map((part) =>
+      d.narrow(part!, 2, 2 * h, 2 * h + 2)
+    );
+    return d.attention(hq!, hk!, hv!);
+  });
+  await assertClose(y, d.concat(parts, 2), { rtol: 1e-4, atol: 1e-5 });
+});
+
+Deno.test("multiheadAttention() has the right gradients", async () => {
+  const f = (...[x, w, b, wo, bo]: d.Tensor[]) =>
+    d.multiheadAttention(x!, w!, b!, wo!, bo!, 2);
+  const inputs = [[1, 3, 4], [12, 4], [12], [4, 4], [4]].map((shape) =>
+    rng.normal(shape, 0, 0.5)
+  );
+  await assertGradient(f, inputs, { step: 3e-3, atol: 5e-3 });
+});
+
+Deno.test("attention() names shapes that do not fit", () => {
+  const x = d.zeros([3, 4]);
+  throws(
+    () => d.attention(x, d.zeros([3, 5]), x),
+    /q is \[3, 4\], k is \[3, 5\]/,
+  );
+  throws(() => d.attention(x, x, d.zeros([2, 4])), /v is \[2, 4\]/);
+  throws(() => {
+    d.multiheadAttention(d.zeros([1, 3, 4]), d.zeros([12, 4]), x, x, x, 3);
+  }, /multiple of 3 heads/);
+});
