@@ -15,7 +15,7 @@ import {
 
 const product = matmul(tensor([[1, 2], [3, 4]]), tensor([[5, 6], [7, 8]]));
 const rng = new Rng(1);
-const first = new Linear(2, 16, { rng }), second = new Linear(16, 1, { rng });
+const first = new Linear(2, 16, rng), second = new Linear(16, 1, rng);
 const parameters = [...first.parameters(), ...second.parameters()];
 const optimizer = new SGD(parameters, { learningRate: 0.1 });
 const x = tensor([[0, 0], [0, 1], [1, 0], [1, 1]]), y = tensor([[0], [1], [1], [2]]);

@@ -35,8 +35,11 @@ export type Arrays = Readonly<Record<string, HostTensor>>;
 /** Computed values by the names of the tensors in the file; doubles under the name without `.hi`. */
 export type Values = Record<string, Tensor | ArrayLike<number>>;
 
-/** Computes the outputs and gradients of a case. */
-export type Runner = (one: Case, arrays: Arrays) => Values | Promise<Values>;
+/** Computes the outputs and gradients of a case; null for what the library does not have yet. */
+export type Runner = (
+  one: Case,
+  arrays: Arrays,
+) => Values | Promise<Values | null>;
 
 /** The part of a tensor's name after the last slash: its role. */
 export function roleOf(name: string): string {

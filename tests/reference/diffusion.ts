@@ -1,0 +1,179 @@
+/**
+ * Cases of the group `diffusion` that the library has so far.
+ *
+ * @module
+ */
+import {
+  add,
+  cast,
+  concat,
+  div,
+  evenTimesteps,
+  expand,
+  GaussianDiffusion,
+  indexSelect,
+  mul,
+  narrow,
+  reshape,
+  type ScheduleName,
+  sub,
+  type Tensor,
+  tensor,
+  timeEmbedding,
+} from "../../mod.ts";
+import {
+  type Arrays,
+  type Case,
+  inputsOf,
+  roleOf,
+  type Values,
+} from "./case.ts";
+
+/** The process of a case. */
+function processOf({ attrs }: Case): GaussianDiffusion {
+  return new GaussianDiffusion({
+    timesteps: attrs.T,
+    schedule: (attrs.schedule ?? attrs.kind) as ScheduleName,
+    betaStart: attrs.beta_start,
+    betaEnd: attrs.beta_end,
+    variance: attrs.variance,
+    clipDenoised: attrs.clip_denoised ?? false,
+  });
+}
+
+/** Tables by the reference's names. */
+function tablesOf(d: GaussianDiffusion): Record<string, Float64Array> {
+  return {
+    betas: d.betas,
+    alphas_cumprod: d.alphasCumprod,
+    alphas_cumprod_prev: d.alphasCumprodPrev,
+    sqrt_alphas_cumprod: d.alphasCumprod.map(Math.sqrt),
+    sqrt_one_minus_alphas_cumprod: d.alphasCumprod.map((bar) =>
+      Math.sqrt(1 - bar)
+    ),
+    posterior_variance: d.posteriorVariance,
+    posterior_log_variance_clipped: d.posteriorLogVarianceClipped,
+    posterior_mean_coef1: d.posteriorMeanCoef1,
+    posterior_mean_coef2: d.posteriorMeanCoef2,
+    snr: d.alphasCumprod.map((bar) => bar / (1 - bar)),
+  };
+}
+
+/** Outputs under the names of the file, from values by role. */
+function named(
+  one: Case,
+  values: Record<string, Tensor | ArrayLike<number>>,
+): Values {
+  return Object.fromEntries(
+    one.outputs.filter((name) => !name.endsWith(".lo")).map((name) => {
+      const base = name.replace(/\.hi$/, "");
+      return [base, values[roleOf(base)]!];
+    }),
+  );
+}
+
+/** Steps of a DDIM trajectory on Gaussian data, one row each. */
+function trajectory(
+  d: GaussianDiffusion,
+  steps: Int32Array,
+  x: Record<string, Tensor>,
+  eta: number,
+): Tensor {
+  const { m, s, x_T: start, noise } = x as Record<
+    "m" | "s" | "x_T" | "noise",
+    Tensor
+  >;
+  const rows = [start];
+  const batch = (t: number) => new Int32Array(start.shape[0]!).fill(t);
+  for (let i = steps.length - 1; i >= 0; i--) {
+    const t = steps[i]!, bar = d.alphasCumprod[t]!, xt = rows.at(-1)!;
+    const s2 = mul(s, s);
+    // E[x_0 | x_t] of data ~ N(m, s²), and the noise it implies.
+    const gain = div(mul(s2, Math.sqrt(bar)), add(mul(s2, bar), 1 - bar));
+    const x0 = add(m, mul(gain, sub(xt, mul(m, Math.sqrt(bar)))));
+    const eps = mul(sub(xt, mul(x0, Math.sqrt(bar))), 1 / Math.sqrt(1 - bar));
+    const z = noise &&
+      reshape(narrow(noise, 0, rows.length - 1, rows.length), xt.shape);
+    const before = batch(i === 0 ? -1 : steps[i - 1]!);
+    rows.push(d.ddimStep(xt, batch(t), before, eps, eta, z));
+  }
+  return concat(rows.map((row) => reshape(row, [1, ...row.shape])));
+}
+
+/** Computes a case; null if the library does not have its op yet. */
+export async function runDiffusion(
+  one: Case,
+  arrays: Arrays,
+): Promise<Values | null> {
+  const { attrs } = one;
+  const inputs = inputsOf(one, arrays);
+  const x = inputs as Record<string, Tensor>;
+  const steps = async (role: string) => Int32Array.from(await x[role]!.data());
+  switch (one.op) {
+    case "noise_schedule":
+      return named(one, tablesOf(processOf(one)));
+    case "respaced_schedule":
+      return named(
+        one,
+        tablesOf(processOf(one).respaced(await steps("timesteps"))),
+      );
+    case "timesteps":
+      return attrs.kind === "evenly"
+        ? named(one, { t: evenTimesteps(attrs.T, attrs.steps) })
+        : null;
+    case "time_embedding":
+      return attrs.formula.includes("(half-1)")
+        ? named(one, { out: timeEmbedding(cast(x.t!, "f32"), attrs.dim) })
+        : null;
+    case "q_sample":
+      return named(one, {
+        out: processOf(one).qSample(x.x0!, await steps("t"), x.noise!),
+      });
+    case "q_posterior": {
+      const d = processOf(one), t = await steps("t");
+      const mean = d.posteriorMean(x.x0!, x.x_t!, t);
+      const [logVariance] = one.outputs.filter((name) =>
+        name.endsWith("log_variance")
+      );
+      const table = tensor(Float32Array.from(d.posteriorLogVarianceClipped));
+      const { shape } = arrays[logVariance!]!;
+      const values = indexSelect(table, 0, x.t!);
+      return named(one, {
+        mean,
+        log_variance: expand(
+          reshape(values, [values.size, ...shape.slice(1).map(() => 1)]),
+          shape,
+        ),
+      });
+    }
+    case "ancestral_step": {
+      const d = processOf(one), t = await steps("t");
+      const start = d.predictStart(x.x_t!, t, x.eps!);
+      return named(one, {
+        pred_x0: start,
+        mean: d.posteriorMean(start, x.x_t!, t),
+        x_prev: d.ancestralStep(x.x_t!, t, x.eps!, x.noise!),
+      });
+    }
+    case "ddim_step": {
+      const d = processOf(one), t = await steps("t");
+      return named(one, {
+        pred_x0: d.predictStart(x.x_t!, t, x.eps!),
+        x_prev: d.ddimStep(
+          x.x_t!,
+          t,
+          await steps("t_prev"),
+          x.eps!,
+          attrs.eta,
+          x.noise,
+        ),
+      });
+    }
+    case "ddim_trajectory":
+      return named(one, {
+        x: trajectory(processOf(one), await steps("t"), x, attrs.eta),
+      });
+    default:
+      return null;
+  }
+}
