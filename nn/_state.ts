@@ -70,20 +70,16 @@ export function loadInto(
   const unexpected = [...found.keys()].filter((name) =>
     !Object.hasOwn(targets, name) && !optional(name)
   );
-  if (
-    misfits.length > 0 || (strict && missing.length + unexpected.length > 0)
-  ) {
-    const problems = [
-      ...list(
-        "missing",
-        missing.map((name) => `${name} ${show(targets[name]!.shape)}`),
-      ),
-      ...list(
-        "unexpected",
-        unexpected.map((name) => `${name} ${show(found.get(name)!.shape)}`),
-      ),
-      ...list("different", misfits),
-    ];
+  const problems = list("different", misfits);
+  if (strict) {
+    const withShape = (name: string) =>
+      `${name} ${show((found.get(name) ?? targets[name]!).shape)}`;
+    problems.unshift(
+      ...list("missing", missing.map(withShape)),
+      ...list("unexpected", unexpected.map(withShape)),
+    );
+  }
+  if (problems.length > 0) {
     throw new TypeError(
       `Cannot load the state of ${owner} as names, shapes and types must match: ${
         problems.join("; ")

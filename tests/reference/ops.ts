@@ -27,7 +27,8 @@ const binary = (f: (a: Tensor, b: Tensor) => Tensor): Compute => ({ a, b }) =>
 const reduction = (
   f: (x: Tensor, options: d.ReduceOptions) => Tensor,
 ): Compute =>
-({ x }, a) => f(x!, { axis: a.dim, keepDims: a.keepdim, ...correction(a) });
+({ x }, a) =>
+  f(x!, { axis: a.dim ?? undefined, keepDims: a.keepdim, ...correction(a) });
 const correction = (a: Attrs) =>
   a.correction === undefined ? {} : { correction: a.correction };
 const defined = <T>(value: T | null | undefined): T | undefined =>
