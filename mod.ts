@@ -56,7 +56,7 @@ export * from "./models/diffusion.ts";
 export * from "./models/noise_schedule.ts";
 export * from "./models/samplers.ts";
 export { timeEmbedding } from "./models/time_embedding.ts";
-export { UNet, type UNetInputs, type UNetOptions } from "./models/unet.ts";
+export * from "./models/unet.ts";
 export {
   BatchNorm,
   BatchNorm1d,
@@ -111,6 +111,7 @@ export {
   scope,
 } from "./tensor/context.ts";
 export { deviceError, deviceInfo, sync } from "./tensor/device.ts";
+export type { DeviceInfo } from "./tensor/executor.ts";
 export { full, ones, zeros } from "./tensor/fill.ts";
 export { memory, type MemoryInfo, trimPool } from "./tensor/memory.ts";
 export { manualSeed, rand, randn, Rng, type RngState } from "./tensor/rng.ts";
@@ -128,3 +129,4 @@ export {
   tensor,
   type TypedArray,
 } from "./tensor/tensor.ts";
+export { NoDeviceError } from "./tensor/webgpu.ts";

@@ -68,7 +68,11 @@ export class GaussianDiffusion {
   readonly timestepMap: Int32Array<ArrayBuffer>;
   readonly #options: DiffusionOptions;
 
-  /** @throws {RangeError} If a β lies outside (0, 1). */
+  /**
+   * Computes the tables.
+   *
+   * @throws {RangeError} If a β lies outside (0, 1).
+   */
   constructor(options: DiffusionOptions = {}) {
     this.#options = options;
     const { schedule = "linear", variance = "fixedlarge", betaStart, betaEnd } =

@@ -68,24 +68,45 @@ function conv(
 ): Conv2d {
   const { scale = 1, ...rest } = options;
   const init = { weightInit: varianceScaling(scale), biasInit: zeros };
-  return new Conv2d(from, to, kernelSize, rng, { padding: (kernelSize - 1) / 2, ...init, ...rest });
+  return new Conv2d(from, to, kernelSize, rng, {
+    padding: (kernelSize - 1) / 2,
+    ...init,
+    ...rest,
+  });
 }
 
 function linear(from: number, to: number, rng: Rng): Linear {
-  return new Linear(from, to, rng, { weightInit: varianceScaling(), biasInit: zeros });
+  return new Linear(from, to, rng, {
+    weightInit: varianceScaling(),
+    biasInit: zeros,
+  });
 }
 
 /** `shortcut(x) + conv(silu(norm(conv(silu(norm(x))) + proj(silu(e)))))`. */
-class ResBlock extends Module {
+export class UNetResBlock extends Module {
+  /** Before the first convolution. */
   readonly norm1: GroupNorm;
+  /** Changes the number of channels. */
   readonly conv1: Conv2d;
+  /** From the embedding to one number per channel. */
   readonly temb_proj: Linear;
+  /** Before the second convolution. */
   readonly norm2: GroupNorm;
+  /** Nearly zero at first. */
   readonly conv2: Conv2d;
+  /** Where the number of channels changes. */
   readonly nin_shortcut?: Conv2d;
   readonly #dropout: number;
 
-  constructor(from: number, to: number, embedding: number, groups: number, p: number, rng: Rng) {
+  /** `p`: probability to drop; the weights are drawn from `rng`. */
+  constructor(
+    from: number,
+    to: number,
+    embedding: number,
+    groups: number,
+    p: number,
+    rng: Rng,
+  ) {
     super();
     this.norm1 = new GroupNorm(groups, from, { eps: EPS });
     this.conv1 = conv(from, to, 3, rng);
@@ -102,19 +123,27 @@ class ResBlock extends Module {
     const shift = this.temb_proj.forward(e);
     h = add(h, reshape(shift, [...shift.shape, 1, 1]));
     h = silu(this.norm2.forward(h));
-    if (training && this.#dropout > 0) h = dropout(h, { p: this.#dropout, rng: rng!, training });
+    if (training && this.#dropout > 0) {
+      h = dropout(h, { p: this.#dropout, rng: rng!, training });
+    }
     return add(this.nin_shortcut?.forward(x) ?? x, this.conv2.forward(h));
   }
 }
 
 /** Attention with one head over all pixels. */
-class AttentionBlock extends Module {
+export class UNetAttentionBlock extends Module {
+  /** Before the three projections. */
   readonly norm: GroupNorm;
+  /** Queries. */
   readonly q: Conv2d;
+  /** Keys. */
   readonly k: Conv2d;
+  /** Values. */
   readonly v: Conv2d;
+  /** Nearly zero at first. */
   readonly proj_out: Conv2d;
 
+  /** Draws the weights from `rng`. */
   constructor(channels: number, groups: number, rng: Rng) {
     super();
     this.norm = new GroupNorm(groups, channels, { eps: EPS });
@@ -124,6 +153,7 @@ class AttentionBlock extends Module {
     this.proj_out = conv(channels, channels, 1, rng, { scale: NEARLY_ZERO });
   }
 
+  /** `x`: `[N, C, H, W]`; returns the same shape. */
   forward(x: Tensor): Tensor {
     const [n, c, height, width] = x.shape as [number, number, number, number];
     const h = this.norm.forward(x);
@@ -135,32 +165,59 @@ class AttentionBlock extends Module {
   }
 }
 
-interface Level {
-  readonly block: ResBlock[];
-  readonly attn: AttentionBlock[];
-  readonly downsample?: { readonly conv: Conv2d };
-  readonly upsample?: { readonly conv: Conv2d };
+/** The blocks of one resolution. */
+export interface UNetLevel {
+  /** Residual blocks. */
+  readonly block: UNetResBlock[];
+  /** Attention after each of them, or none. */
+  readonly attn: UNetAttentionBlock[];
+  /** Halves the image at the end, on the way down. */
+  readonly downsample?: {
+    /** 3×3, stride 2. */
+    readonly conv: Conv2d;
+  };
+  /** Doubles the image at the end, on the way up. */
+  readonly upsample?: {
+    /** 3×3, after repeating pixels. */
+    readonly conv: Conv2d;
+  };
 }
 
 /** Predicts the noise in an image at a timestep. With its defaults, 35,746,307 parameters for RGB. */
 export class UNet extends Module {
-  readonly temb: { readonly dense: readonly [Linear, Linear] };
-  readonly label_emb?: Embedding;
-  readonly conv_in: Conv2d;
-  readonly down: Level[];
-  readonly mid: {
-    readonly block_1: ResBlock;
-    readonly attn_1: AttentionBlock;
-    readonly block_2: ResBlock;
+  /** Embedding of the timestep. */
+  readonly temb: {
+    /** Two layers with SiLU between them. */
+    readonly dense: readonly [Linear, Linear];
   };
-  readonly up: Level[];
+  /** One row per class and one for none, in a conditional network. */
+  readonly label_emb?: Embedding;
+  /** The first layer. */
+  readonly conv_in: Conv2d;
+  /** Levels on the way down, full resolution first. */
+  readonly down: UNetLevel[];
+  /** At the lowest resolution. */
+  readonly mid: {
+    /** First. */
+    readonly block_1: UNetResBlock;
+    /** Between. */
+    readonly attn_1: UNetAttentionBlock;
+    /** Last. */
+    readonly block_2: UNetResBlock;
+  };
+  /** Levels on the way up, full resolution first: they run from the last. */
+  readonly up: UNetLevel[];
+  /** Before the last layer. */
   readonly norm_out: GroupNorm;
+  /** Nearly zero at first. */
   readonly conv_out: Conv2d;
   readonly #channels: number;
   readonly #inChannels: number;
   readonly #dropout: number;
 
   /**
+   * Builds the network.
+   *
    * @param rng Draws the initial weights.
    * @throws {RangeError} If the groups do not divide the channels of a level.
    */
@@ -178,18 +235,27 @@ export class UNet extends Module {
       numClasses,
     } = options;
     const embedding = 4 * channels;
-    const res = (from: number, to: number) => new ResBlock(from, to, embedding, groups, p, rng);
-    const attend = (width: number) => new AttentionBlock(width, groups, rng);
+    const res = (from: number, to: number) =>
+      new UNetResBlock(from, to, embedding, groups, p, rng);
+    const attend = (width: number) =>
+      new UNetAttentionBlock(width, groups, rng);
     this.#channels = channels;
     this.#inChannels = inChannels;
     this.#dropout = p;
-    this.temb = { dense: [linear(channels, embedding, rng), linear(embedding, embedding, rng)] };
-    if (numClasses !== undefined) this.label_emb = new Embedding(numClasses + 1, embedding, rng);
+    this.temb = {
+      dense: [
+        linear(channels, embedding, rng),
+        linear(embedding, embedding, rng),
+      ],
+    };
+    if (numClasses !== undefined) {
+      this.label_emb = new Embedding(numClasses + 1, embedding, rng);
+    }
     this.conv_in = conv(inChannels, channels, 3, rng);
     let width = channels;
     const skips = [width];
     this.down = multipliers.map((multiplier, level) => {
-      const block: ResBlock[] = [], attn: AttentionBlock[] = [];
+      const block: UNetResBlock[] = [], attn: UNetAttentionBlock[] = [];
       for (let j = 0; j < resBlocks; j++) {
         block.push(res(width, channels * multiplier));
         width = channels * multiplier;
@@ -202,7 +268,12 @@ export class UNet extends Module {
       return {
         block,
         attn,
-        downsample: { conv: conv(width, width, 3, rng, { stride: 2, padding: [0, 1, 0, 1] }) },
+        downsample: {
+          conv: conv(width, width, 3, rng, {
+            stride: 2,
+            padding: [0, 1, 0, 1],
+          }),
+        },
       };
     });
     this.mid = {
@@ -210,9 +281,9 @@ export class UNet extends Module {
       attn_1: attend(width),
       block_2: res(width, width),
     };
-    const up: Level[] = [];
+    const up: UNetLevel[] = [];
     for (let level = multipliers.length - 1; level >= 0; level--) {
-      const block: ResBlock[] = [], attn: AttentionBlock[] = [];
+      const block: UNetResBlock[] = [], attn: UNetAttentionBlock[] = [];
       for (let j = 0; j <= resBlocks; j++) {
         block.push(res(width + skips.pop()!, channels * multipliers[level]!));
         width = channels * multipliers[level]!;
@@ -221,7 +292,9 @@ export class UNet extends Module {
       up[level] = {
         block,
         attn,
-        ...(level > 0 ? { upsample: { conv: conv(width, width, 3, rng) } } : {}),
+        ...(level > 0
+          ? { upsample: { conv: conv(width, width, 3, rng) } }
+          : {}),
       };
     }
     this.up = up;
@@ -230,6 +303,8 @@ export class UNet extends Module {
   }
 
   /**
+   * Predicts the noise.
+   *
    * @param x Noised images, `[N, inChannels, H, W]`, H and W divisible by 2^(levels - 1).
    * @param t Timesteps, f32 `[N]`.
    * @returns `[N, outChannels, H, W]`.
@@ -244,14 +319,21 @@ export class UNet extends Module {
       `images must have ${this.#inChannels} channels and sides divisible by ${factor}`,
       { x },
     );
-    requireThat(t.rank === 1 && t.size === x.shape[0], "UNet", "there must be a timestep per image", {
-      x,
-      t,
-    });
+    requireThat(
+      t.rank === 1 && t.size === x.shape[0],
+      "UNet",
+      "there must be a timestep per image",
+      {
+        x,
+        t,
+      },
+    );
     requireThat(
       (inputs.y !== undefined) === (this.label_emb !== undefined),
       "UNet",
-      this.label_emb ? "a conditional network needs classes y" : "the network knows no classes",
+      this.label_emb
+        ? "a conditional network needs classes y"
+        : "the network knows no classes",
       { y: inputs.y ?? "missing" },
     );
     requireThat(

@@ -29,6 +29,8 @@ export class Rng {
   state: RngState;
 
   /**
+   * Starts at the first draw.
+   *
    * @param seed Whole number, 0 to 2^32 - 1.
    * @param stream Independent sequences of one seed have different streams; defaults to 0.
    * @throws {RangeError} If either is out of range.

@@ -50,7 +50,11 @@ export class Tensor {
   requiresGrad = false;
   /** What `backward()` has summed up for this tensor, or null. */
   grad: Tensor | null = null;
-  /** How it was computed, if gradients flow through it. @internal */
+  /**
+   * How it was computed, if gradients flow through it.
+   *
+   * @ignore
+   */
   node: GradNode | null = null;
   /** Its scope. @internal */
   owner: Set<Tensor> | null = null;
@@ -70,7 +74,7 @@ export class Tensor {
     this.shape = shape;
     this.dtype = dtype;
     this.size = sizeOf(shape);
-    this.#storage = storage ??
+    this.#storage = storage?.retain() ??
       new Storage(this.size * 4, () => `${dtype}${show(shape)}`);
     this.adopt(context().owned);
   }
@@ -80,7 +84,11 @@ export class Tensor {
     return this.shape.length;
   }
 
-  /** Memory, shared with views. @internal */
+  /**
+   * Memory, shared with views.
+   *
+   * @ignore
+   */
   get storage(): Storage {
     if (!this.#storage) {
       throw new ReferenceError(
@@ -132,7 +140,7 @@ export class Tensor {
 
   /** The same elements under another shape of equal size, without history. @internal */
   view(shape: readonly number[], dtype: DType = this.dtype): Tensor {
-    return new Tensor(shape, dtype, this.storage.retain());
+    return new Tensor(shape, dtype, this.storage);
   }
 
   /** The same values, without history: no gradient flows through the result. */

@@ -39,18 +39,22 @@ const WANTED_FEATURES: readonly GPUFeatureName[] = [
 
 interface WebGpuBuffer extends DeviceBuffer {
   readonly gpu: GPUBuffer;
+  destroyed: boolean;
   /** The recording that last used it: a write must not overtake it. */
   usedIn: number;
 }
 
 interface WebGpuPipeline extends Pipeline {
   readonly id: number;
+  /** Why it cannot run, as soon as that is known. */
+  failure: Error | null;
   readonly gpu: GPUComputePipeline;
   readonly layout: GPUBindGroupLayout;
 }
 
 /** Why no device could be had, with the remedy for the platform. */
 export class NoDeviceError extends Error {
+  /** Tells it from other errors. */
   override readonly name = "NoDeviceError";
 }
 
@@ -108,7 +112,10 @@ class WebGpuExecutor implements Executor {
   readonly #ring: GPUBuffer;
   readonly #ringData = new Uint8Array(RING_BYTES);
   readonly #slotAlignment: number;
-  readonly #bindGroups = new Map<string, GPUBindGroup>();
+  readonly #bindGroups = new Map<
+    string,
+    { group: GPUBindGroup; windows: readonly BufferWindow[] }
+  >();
   readonly #staging = new Map<number, GPUBuffer[]>();
   #ringUsed = 0;
   #encoder: GPUCommandEncoder | null = null;
@@ -119,9 +126,9 @@ class WebGpuExecutor implements Executor {
   #recording = 1;
   #nextId = 1;
   #pipelines = 0;
-  /** Checks under way; each resolves to an error or null. */
+  /** Checks that no readback has reported yet; each resolves to an error or null. */
   #checks: Promise<Error | null>[] = [];
-  /** The first thing that went wrong and was not thrown yet. */
+  /** The first thing that went wrong outside of a check and was not thrown yet. */
   #failure: Error | null = null;
   /** Once the device is lost, every call says so. */
   #lost: Error | null = null;
@@ -160,7 +167,7 @@ class WebGpuExecutor implements Executor {
     // Without a listener Deno drops such errors in silence.
     device.addEventListener("uncapturederror", (event) => {
       const { error } = event as unknown as { error: GPUError };
-      this.#fail(new Error(`WebGPU reports: ${error.message}`));
+      this.#failure ??= new Error(`WebGPU reports: ${error.message}`);
     });
     device.lost.then(({ reason, message }) => {
       if (reason !== "destroyed") {
@@ -197,17 +204,22 @@ class WebGpuExecutor implements Executor {
       id: this.#nextId++,
       bytes: size,
       gpu,
+      destroyed: false,
       usedIn: 0,
     };
     return buffer;
   }
 
-  destroy(buffer: DeviceBuffer): void {
-    const { gpu, usedIn, id } = buffer as WebGpuBuffer;
-    if (usedIn === this.#recording) this.#doomed.push(gpu);
-    else gpu.destroy();
-    for (const key of this.#bindGroups.keys()) {
-      if (key.includes(`,${id}:`)) this.#bindGroups.delete(key);
+  destroy(buffers: readonly DeviceBuffer[]): void {
+    for (const buffer of buffers as readonly WebGpuBuffer[]) {
+      buffer.destroyed = true;
+      if (buffer.usedIn === this.#recording) this.#doomed.push(buffer.gpu);
+      else buffer.gpu.destroy();
+    }
+    for (const [key, { windows }] of this.#bindGroups) {
+      if (windows.some(({ buffer }) => (buffer as WebGpuBuffer).destroyed)) {
+        this.#bindGroups.delete(key);
+      }
     }
   }
 
@@ -253,7 +265,7 @@ class WebGpuExecutor implements Executor {
       label: spec.label,
       code: spec.source,
     });
-    this.#check(`Cannot compile ${spec.label}`);
+    const compiled = this.#check(`Cannot compile ${spec.label}`);
     device.pushErrorScope("validation");
     const entries: GPUBindGroupLayoutEntry[] = spec.bindings.map((
       { binding, writable },
@@ -283,9 +295,16 @@ class WebGpuExecutor implements Executor {
         constants: spec.constants,
       },
     });
-    this.#check(`Cannot build the pipeline ${spec.label}`);
+    const built = this.#check(`Cannot build the pipeline ${spec.label}`);
     this.#pipelines++;
-    const pipeline: WebGpuPipeline = { id: this.#nextId++, spec, gpu, layout };
+    const pipeline: WebGpuPipeline = {
+      id: this.#nextId++,
+      spec,
+      gpu,
+      layout,
+      failure: null,
+    };
+    this.#settle([compiled, built]).then((error) => pipeline.failure = error);
     return pipeline;
   }
 
@@ -298,6 +317,7 @@ class WebGpuExecutor implements Executor {
   ): void {
     if (this.#lost) throw this.#lost;
     const compiled = pipeline as WebGpuPipeline;
+    if (compiled.failure) throw compiled.failure;
     const slot = Math.ceil(params.byteLength / this.#slotAlignment) *
       this.#slotAlignment;
     if (this.#recorded >= MAX_RECORDED || this.#ringUsed + slot > RING_BYTES) {
@@ -360,10 +380,11 @@ class WebGpuExecutor implements Executor {
       size,
     );
     this.flush();
+    const checks = [...this.#checks];
     const mapped = staging.mapAsync(GPUMapMode.READ);
     const [mapping] = await Promise.allSettled([mapped]);
     try {
-      await this.#surface();
+      await this.#surface(checks);
       if (mapping.status === "rejected") throw mapping.reason;
       return staging.getMappedRange(0, size).slice(0, bytes);
     } finally {
@@ -377,8 +398,9 @@ class WebGpuExecutor implements Executor {
 
   async sync(): Promise<void> {
     this.flush();
+    const checks = [...this.#checks];
     await this.#device.queue.onSubmittedWorkDone();
-    await this.#surface();
+    await this.#surface(checks);
   }
 
   #openEncoder(): GPUCommandEncoder {
@@ -410,7 +432,7 @@ class WebGpuExecutor implements Executor {
       key += `,${buffer.id}:${offset}:${bytes}`;
     }
     const cached = this.#bindGroups.get(key);
-    if (cached) return cached;
+    if (cached) return cached.group;
     if (this.#bindGroups.size >= MAX_BIND_GROUPS) this.#bindGroups.clear();
     const { spec } = pipeline;
     const entries: GPUBindGroupEntry[] = windows.map((
@@ -432,34 +454,40 @@ class WebGpuExecutor implements Executor {
       layout: pipeline.layout,
       entries,
     });
-    this.#check(`Cannot bind the arguments of ${what()}`);
-    this.#bindGroups.set(key, group);
+    this.#check(`Cannot bind the arguments of ${what()}`).then((error) => {
+      if (error) this.#bindGroups.delete(key);
+    });
+    this.#bindGroups.set(key, { group, windows });
     return group;
   }
 
   /** Closes the innermost error scope; what it caught is thrown at the next readback. */
-  #check(attempt: string): void {
-    this.#checks.push(
-      this.#device.popErrorScope().then(
-        (error) => error && new Error(`${attempt}: ${error.message}`),
-        () => null, // the device is gone: `lost` tells why
-      ),
+  #check(attempt: string): Promise<Error | null> {
+    const check = this.#device.popErrorScope().then(
+      (error) => error && new Error(`${attempt}: ${error.message}`),
+      () => null, // the device is gone: `lost` tells why
     );
+    this.#checks.push(check);
     if (this.#checks.length >= 4096) {
       this.#checks = [this.#settle(this.#checks)];
     }
+    return check;
   }
 
-  async #settle(checks: Promise<Error | null>[]): Promise<Error | null> {
+  async #settle(
+    checks: readonly Promise<Error | null>[],
+  ): Promise<Error | null> {
     return (await Promise.all(checks)).find((error) => error !== null) ?? null;
   }
 
-  #fail(error: Error): void {
-    this.#failure ??= error;
-  }
-
-  async #surface(): Promise<void> {
-    const error = await this.#settle(this.#checks.splice(0));
+  /**
+   * Throws what went wrong in the work that these checks cover. Readbacks under way at the same time
+   * cover the same work, and all throw; later ones do not.
+   */
+  async #surface(checks: readonly Promise<Error | null>[]): Promise<void> {
+    const error = await this.#settle(checks);
+    const reported = new Set(checks);
+    this.#checks = this.#checks.filter((check) => !reported.has(check));
     const failure = this.#lost ?? error ?? this.#failure;
     this.#failure = null;
     if (failure) throw failure;
