@@ -82,38 +82,47 @@ export function setSize({ rows, cols, sets }: Layout): number {
   return rows * cols / sets;
 }
 
-/** `x`, whose rows have `width` parts of `length` elements each, as what to fold and along which axes. */
+/**
+ * `x`, which holds for each row any number of entries of `width` numbers, and the axes to fold so
+ * that one entry per set remains.
+ */
 function bySet(
   x: Tensor,
   { rows, sets, setRows }: Layout,
   width: number,
 ): [x: Tensor, { axis: number[] }] {
   const outer = rows / (sets * setRows);
-  const inner = x.size / (outer * sets * width);
-  return [x.view([outer, sets, inner, width]), {
+  const entries = x.size / (outer * sets * width);
+  return [x.view([outer, sets, entries, width]), {
     axis: outer > 1 ? [0, 2] : [2],
   }];
-}
-
-/** Mean and variance (of n, not n - 1) per set: the deviations are squared, so a large mean does no harm. */
-export function moments(
-  x: Tensor,
-  layout: Layout,
-): { mean: Tensor; variance: Tensor } {
-  const { rows, sets } = layout;
-  const average = mean(...bySet(x, layout, 1)).view([sets]);
-  const out = empties([rows, lanesOf(layout)]);
-  run("squares", layout, { x, mean: average, out });
-  const squares = sum(...bySet(out, layout, 1)).view([sets]);
-  return {
-    mean: average,
-    variance: scale(squares, 1 / setSize(layout)),
-  };
 }
 
 /** `1 / √(variance + eps)`. */
 export function rstdOf(variance: Tensor, eps: number): Tensor {
   return rsqrt(scale(variance, 1, eps));
+}
+
+/**
+ * Statistics of `x` itself, with the variance of n, not n - 1, from squared deviations, so that a
+ * large mean does no harm.
+ *
+ * @param observe Is shown mean and variance, `[sets]`.
+ */
+export function statisticsOf(
+  x: Tensor,
+  layout: Layout,
+  eps: number,
+  observe?: (mean: Tensor, variance: Tensor) => void,
+): { mean: Tensor; rstd: Tensor } {
+  const { rows, sets } = layout;
+  const average = mean(...bySet(x, layout, 1)).view([sets]);
+  const out = empties([rows, lanesOf(layout)]);
+  run("squares", layout, { x, mean: average, out });
+  const squares = sum(...bySet(out, layout, 1)).view([sets]);
+  const variance = scale(squares, 1 / setSize(layout));
+  observe?.(average, variance);
+  return { mean: average, rstd: rstdOf(variance, eps) };
 }
 
 /** What weight and bias get: sums of `(dy, dy · xhat)` per channel, `[channels, 2]`. */

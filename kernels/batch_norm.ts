@@ -9,11 +9,11 @@ import { show, type Tensor } from "../tensor/tensor.ts";
 import source from "./batch_norm.wgsl" with { type: "text" };
 import {
   type Layout,
-  moments,
   normalization,
   requireAffine,
   rstdOf,
   setSize,
+  statisticsOf,
 } from "./_normalize.ts";
 import { scale } from "./unary.ts";
 
@@ -103,11 +103,10 @@ export function batchNorm(x: Tensor, options: BatchNormOptions): Tensor {
   return normalize(x, weight, bias, {
     layout,
     constant: false,
-    statistics(x) {
-      const { mean, variance } = moments(x, layout);
-      follow(runningMean, mean, momentum, 1);
-      follow(runningVar, variance, momentum, count / (count - 1));
-      return { mean, rstd: rstdOf(variance, eps) };
-    },
+    statistics: (x) =>
+      statisticsOf(x, layout, eps, (mean, variance) => {
+        follow(runningMean, mean, momentum, 1);
+        follow(runningVar, variance, momentum, count / (count - 1));
+      }),
   });
 }

@@ -8,10 +8,9 @@ import { span } from "../tensor/shape.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 import {
   type Layout,
-  moments,
   normalization,
   requireAffine,
-  rstdOf,
+  statisticsOf,
 } from "./_normalize.ts";
 
 const normalize = normalization("groupNorm");
@@ -55,9 +54,6 @@ export function groupNorm(
   return normalize(x, weight, bias, {
     layout,
     constant: false,
-    statistics(x) {
-      const { mean, variance } = moments(x, layout);
-      return { mean, rstd: rstdOf(variance, eps) };
-    },
+    statistics: (x) => statisticsOf(x, layout, eps),
   });
 }

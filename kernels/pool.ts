@@ -77,13 +77,12 @@ const maxPoolOp: Op<[x: Tensor], Attrs> = {
 function averageOp(name: string): Op<[x: Tensor], Attrs> {
   return {
     name,
-    forward: ([x], attrs) =>
-      run("avg_forward", x, attrs, { x, out: output(x, attrs) }),
-    backward: (
-      dy,
-      [x],
-      attrs,
-    ) => [run("avg_backward", x, attrs, { dy, out: like(x) })],
+    forward([x], attrs) {
+      return run("avg_forward", x, attrs, { x, out: output(x, attrs) });
+    },
+    backward(dy, [x], attrs) {
+      return [run("avg_backward", x, attrs, { dy, out: like(x) })];
+    },
   };
 }
 const avgPoolOp = averageOp("avgPool2d");

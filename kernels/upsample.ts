@@ -64,15 +64,13 @@ function run(
 function upsampleOp(name: string): Op<[x: Tensor], Attrs> {
   return {
     name,
-    forward: ([x], attrs) => {
+    forward([x], attrs) {
       const out = empties([x.shape[0]!, x.shape[1]!, ...attrs.size]);
       return run("forward", x, attrs, { x, out });
     },
-    backward: (
-      dy,
-      [x],
-      attrs,
-    ) => [run("backward", x, attrs, { dy, out: like(x) })],
+    backward(dy, [x], attrs) {
+      return [run("backward", x, attrs, { dy, out: like(x) })];
+    },
   };
 }
 const nearestOp = upsampleOp("upsampleNearest");
