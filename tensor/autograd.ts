@@ -73,6 +73,16 @@ class Saved implements OpContext {
   }
 }
 
+/** Runs `body` without recording, and frees what it makes unless `body` moves it elsewhere. */
+function temporarily<T>(body: (temporary: Set<Tensor>) => T): T {
+  const temporary = new Set<Tensor>();
+  try {
+    return withOwner(temporary, false, () => body(temporary));
+  } finally {
+    for (const tensor of temporary) tensor.dispose();
+  }
+}
+
 function wantsGrad(tensor: Tensor): boolean {
   return tensor.requiresGrad || tensor.node !== null;
 }
@@ -90,16 +100,15 @@ export function apply<Inputs extends readonly Tensor[], Attrs>(
   const needs = inputs.map((input) => recording && wantsGrad(input));
   const record = needs.includes(true);
   const saved = new Saved(needs);
-  const temporary = new Set<Tensor>();
-  const output = withOwner(temporary, false, () => {
+  const output = temporarily((temporary) => {
     const made = op.forward(inputs, attrs, saved);
-    return inputs.includes(made) ? made.detach() : made; // an input keeps its own history
+    const fresh = inputs.includes(made) ? made.detach() : made; // an input keeps its own history
+    moveTo(fresh, temporary, owned);
+    if (record) {
+      for (const tensor of saved.saved) moveTo(tensor, temporary, owned);
+    }
+    return fresh;
   });
-  moveTo(output, temporary, owned);
-  if (record) {
-    for (const tensor of saved.saved) moveTo(tensor, temporary, owned);
-  }
-  for (const tensor of temporary) tensor.dispose();
   checkFinite(output, op.name);
   if (record) {
     saved.output = output;
@@ -142,8 +151,14 @@ function backwardOrder(outputs: readonly Tensor[]): Tensor[] {
     } else if (state.has(top)) stack.pop();
     else {
       state.set(top, "open");
-      const { inputs, needs } = top.node!;
+      const { name, inputs, needs } = top.node!;
       inputs.forEach((input, i) => {
+        if (needs[i] && input.isDisposed && !input.requiresGrad) {
+          throw new ReferenceError(
+            `Cannot differentiate ${name} as its input ${input} is freed, and its history with it: ` +
+              "it was disposed, or its scope has ended",
+          );
+        }
         if (needs[i] && input.node && !state.has(input)) stack.push(input);
       });
     }
@@ -168,6 +183,10 @@ class GradientSums {
     }
   }
 
+  get(tensor: Tensor): Tensor | undefined {
+    return this.#sums.get(tensor);
+  }
+
   take(tensor: Tensor): Tensor | undefined {
     const sum = this.#sums.get(tensor);
     this.#sums.delete(tensor);
@@ -189,19 +208,18 @@ function walk(
     const dy = sums.take(tensor);
     if (!dy) continue;
     const outer = context().owned!; // every caller opens a scope
-    const temporary = new Set<Tensor>();
-    withOwner(temporary, false, () => {
+    temporarily(() =>
       tensor.node!.backward(dy, (input, gradient) => {
         withOwner(outer, false, () => sums.add(input, gradient));
-      });
-    });
-    for (const leftover of temporary) leftover.dispose();
+      })
+    );
     if (wanted.has(tensor)) sums.add(tensor, dy);
     dy.dispose();
   }
 }
 
 function seeded(output: Tensor, seed: Tensor | undefined): GradientSums {
+  void output.storage; // a freed one throws, rather than lacks a history
   if (!wantsGrad(output)) {
     throw new TypeError(
       `Cannot differentiate ${output} as it has no history: no input requires a gradient, or it ` +
@@ -243,7 +261,9 @@ export function gradients(
   return scope(() => {
     const sums = seeded(output, upstream);
     walk([output], sums, new Set(inputs));
-    return inputs.map((input) => sums.take(input) ?? full(input.shape, 0));
+    return inputs.map((input) =>
+      sums.get(input)?.detach() ?? full(input.shape, 0)
+    );
   });
 }
 

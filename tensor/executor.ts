@@ -80,14 +80,14 @@ export interface Executor {
   /** Reserves zeroed memory; `what` names its owner in an error. */
   allocate(bytes: number, what: () => string): DeviceBuffer;
   /** Gives memory back once everything that uses it has run. */
-  destroy(buffer: DeviceBuffer): void;
+  destroy(buffers: readonly DeviceBuffer[]): void;
   /** Copies host data into a buffer. */
   write(
     buffer: DeviceBuffer,
     data: ArrayBufferView<ArrayBuffer>,
     offset?: number,
   ): void;
-  /** Compiles an entry point. Errors in the source surface at the next readback. */
+  /** Compiles an entry point. Errors in the source surface at the next readback, and if it is run again. */
   compile(spec: PipelineSpec): Pipeline;
   /** Runs a kernel over `groups` workgroups. */
   dispatch(

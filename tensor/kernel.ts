@@ -135,17 +135,15 @@ export class Kernel {
     const result = tensors.out ??
       tensors[names[bindings.findIndex((b) => b.writable)]!];
     if (!result) throw new TypeError(`${what()} writes nothing`);
-    const written = names.filter((_, i) => bindings[i]!.writable).map((name) =>
-      tensors[name]!
-    );
-    if (written.every((tensor) => tensor.size === 0)) return result;
+    const written = names.filter((_, i) => bindings[i]!.writable);
+    if (written.every((name) => tensors[name]!.size === 0)) return result;
     for (const output of written) {
       for (const name of names) {
         if (
-          tensors[name] !== output && tensors[name]!.storage === output.storage
+          name !== output && tensors[name]!.storage === tensors[output]!.storage
         ) {
           throw new Error(
-            `Cannot run ${what()} as it writes to memory that ${name} also uses`,
+            `Cannot run ${what()} as ${output}, which it writes, and ${name} share memory`,
           );
         }
       }
@@ -189,18 +187,17 @@ export class Kernel {
     const { splitBy, split = [] } = launch;
     const count = splitBy === undefined ? 0 : Number(params[splitBy]);
     const rowBytes = (name: string) => tensors[name]!.size * 4 / count;
-    let step = count;
+    let step = count, multiple = 1;
     for (const name of names) {
       if (!split.includes(name)) {
         if (tensors[name]!.size * 4 > limit) step = 0;
         continue;
       }
-      // An offset must be aligned, so a piece holds a multiple of this many rows.
-      let multiple = 1;
+      // An offset must be aligned, so a piece holds a multiple of this many rows, a power of two.
       while ((multiple * rowBytes(name)) % offsetAlignment !== 0) multiple *= 2;
       step = Math.min(step, Math.floor(limit / rowBytes(name)));
-      step -= step % multiple;
     }
+    step -= step % multiple;
     if (step < 1) {
       const large = names.filter((name) => tensors[name]!.size * 4 > limit);
       throw new RangeError(

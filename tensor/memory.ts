@@ -63,15 +63,17 @@ export class Storage {
 
 /** Gives unused buffers back to the device until at most `maxBytes` remain pooled. */
 export function trimPool(maxBytes = 0): void {
+  const surplus: DeviceBuffer[] = [];
   for (const [size, free] of pool) {
     while (bytesPooled > maxBytes && free.length > 0) {
-      executor().destroy(free.shift()!);
+      surplus.push(free.shift()!);
       bytesPooled -= size;
       buffers--;
     }
     if (free.length === 0) pool.delete(size);
-    if (bytesPooled <= maxBytes) return;
+    if (bytesPooled <= maxBytes) break;
   }
+  if (surplus.length > 0) executor().destroy(surplus);
 }
 
 /** Device memory and cached objects, in bytes and counts. */
