@@ -126,7 +126,7 @@ Deno.test("resolveConfig() says what a value must be, and what is there", async 
     "optimizer.betas=0.9":
       "optimizer.betas must be a list, such as [0.9, 0.999]",
     "unet.groups=7":
-      "unet.groups must be a divisor of the channels of every level, 32, 64",
+      "unet.groups must be a divisor of the channels of every level, 16, 32",
     "unet.attentionLevels=[2]":
       "unet.attentionLevels must be levels from 0 to 1, as multipliers has 2",
     "samples.steps=2000":
@@ -237,7 +237,7 @@ Deno.test("checkConfig() reads back a written configuration, without its key run
 });
 
 Deno.test("checkImageSize() wants every level to halve the image", async () => {
-  const config = await resolveConfig({ ...DDPM, preset: "ddpm-cifar10" });
+  const config = await resolveConfig({ ...DDPM, preset: "ddpm-cifar10-ho" });
   checkImageSize(config, { height: 32, width: 40 });
   try {
     checkImageSize(config, { height: 28, width: 28 });
