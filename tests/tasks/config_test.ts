@@ -142,8 +142,8 @@ Deno.test("resolveConfig() says what a value must be, and what is there", async 
     'diffusion.schedule must be linear or cosine: given --set diffusion.schedule=cosin: did you mean "cosine"?',
   );
   equal(
-    await refusal("unet.channels=12"),
-    "unet.groups must be a divisor of the channels of every level, 12, 24: given 8 in preset ddpm-digits",
+    await refusal("unet.channels=10"),
+    "unet.groups must be a divisor of the channels of every level, 10, 20: given 4 in preset ddpm-digits",
   );
   equal(
     await refusal("steps=0", "seed=x"),
