@@ -24,7 +24,7 @@ export * from "./kernels/binary.ts";
 export { cast } from "./kernels/cast.ts";
 export { dropout } from "./kernels/dropout.ts";
 export { globalNorm } from "./kernels/global_norm.ts";
-export { groupNorm } from "./kernels/group_norm.ts";
+export { groupNorm, groupNormSilu } from "./kernels/group_norm.ts";
 export {
   convTranspose2d,
   type ConvTranspose2dOptions,

@@ -139,13 +139,15 @@ export function unet(
   };
   const norm = (name: string, x: Tensor) =>
     d.groupNorm(x, GROUPS, p[`${name}.g`]!, p[`${name}.b`]!, 1e-5);
+  const normSilu = (name: string, x: Tensor) =>
+    d.groupNormSilu(x, GROUPS, p[`${name}.g`]!, p[`${name}.b`]!, 1e-5);
   const linear = (name: string, x: Tensor) =>
     d.linear(x, p[`${name}.w`]!, p[`${name}.b`]!);
   const res = (name: string, x: Tensor, e: Tensor) => {
-    let h = conv(`${name}.conv1`, d.silu(norm(`${name}.gn1`, x)));
+    let h = conv(`${name}.conv1`, normSilu(`${name}.gn1`, x));
     const bias = linear(`${name}.temb`, e);
     h = d.add(h, d.reshape(bias, [...bias.shape, 1, 1]));
-    h = conv(`${name}.conv2`, d.silu(norm(`${name}.gn2`, h)));
+    h = conv(`${name}.conv2`, normSilu(`${name}.gn2`, h));
     return d.add(h, p[`${name}.skip.w`] ? conv(`${name}.skip`, x) : x);
   };
   const attention = (name: string, x: Tensor) => {
@@ -195,7 +197,7 @@ export function unet(
     h = conv(`up${i}.us`, d.upsampleNearest(h, { scale: 2 }));
     r *= 2;
   }
-  return conv("out.conv", d.silu(norm("out.gn", h)));
+  return conv("out.conv", normSilu("out.gn", h));
 }
 
 /** The parameters of the convolutional VAE. */

@@ -1,20 +1,28 @@
 /**
- * What group, layer and batch norm share: statistics in two passes, one fused pass for the output,
- * and two for the gradient.
+ * What group, layer and batch norm share: statistics in one pass, one fused pass for the output, and
+ * two for the gradient.
  *
  * @module
  */
 import { apply, type Op } from "../tensor/autograd.ts";
+import { deviceInfo } from "../tensor/device.ts";
 import { ones, zeros } from "../tensor/fill.ts";
-import { empties, Kernel, like, requireThat } from "../tensor/kernel.ts";
+import {
+  ceilDiv,
+  empties,
+  Kernel,
+  like,
+  type Params,
+  requireThat,
+} from "../tensor/kernel.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 import source from "./_normalize.wgsl" with { type: "text" };
-import { mul } from "./binary.ts";
-import { mean, sum } from "./reduce.ts";
-import { narrow } from "./shape.ts";
-import { rsqrt, scale } from "./unary.ts";
+import pack1 from "./_pack1.wgsl" with { type: "text" };
+import pack4 from "./_pack4.wgsl" with { type: "text" };
+import { scale } from "./unary.ts";
 
-const kernel = new Kernel("normalize", source);
+const one = new Kernel("normalize", pack1, source);
+const four = new Kernel("normalize", pack4, source);
 /** Rows that one invocation of `column_dots` folds. */
 const CHUNK = 32;
 
@@ -34,47 +42,83 @@ export interface Layout {
 /** How the layout's sets get their statistics. */
 export interface Attrs {
   readonly layout: Layout;
-  /** `[sets]` each: the mean and the reciprocal standard deviation. */
-  readonly statistics: (x: Tensor) => { mean: Tensor; rstd: Tensor };
+  /** In units of x². */
+  readonly eps: number;
+  /** Mean and variance of every set, `[sets, 2]`. */
+  readonly statistics: (x: Tensor) => Tensor;
   /** Whether the statistics do not depend on x. */
   readonly constant: boolean;
 }
 
-/** Invocations per row: 16 cols each, but neighbours in eights where cols allow. */
-function lanesOf({ cols }: Layout): number {
-  return Math.max(1, Math.min(cols, Math.max(8, Math.ceil(cols / 16))));
+/**
+ * Invocations that share a stretch of `packs`: enough of them in all to fill the device, each with
+ * enough to do. A processor's few lanes are filled soon, and are best served without neighbours.
+ */
+function lanesOf(stretches: number, packs: number): number {
+  const wanted = ceilDiv(deviceInfo().software ? 256 : 16384, stretches);
+  return Math.max(1, Math.min(wanted, 64, Math.floor(packs / 8)));
+}
+
+/** Invocations per row where every element gives one. */
+function elementLanesOf(packs: number): number {
+  const least = deviceInfo().software ? 1 : 8;
+  return Math.max(1, Math.min(packs, Math.max(least, ceilDiv(packs, 16))));
+}
+
+type Entry =
+  | "statistics"
+  | "join"
+  | "forward"
+  | "dots"
+  | "column_dots"
+  | "sums"
+  | "backward";
+
+interface Choices {
+  lanes?: number;
+  factor?: number;
+  eps?: number;
+  silu?: boolean;
+  splitBy?: "rows" | "runs";
 }
 
 function run(
-  entry: "squares" | "forward" | "dots" | "column_dots" | "backward",
+  entry: Entry,
   layout: Layout,
   tensors: Record<string, Tensor>,
-  factor = 0,
+  invocations: (params: Params) => number,
+  { lanes = 1, factor = 0, eps = 0, silu = false, splitBy }: Choices,
 ): Tensor {
-  const { rows, cols, sets, setRows, channels, byColumn } = layout;
-  const lanes = lanesOf(layout);
+  const { rows, sets, setRows, channels, byColumn } = layout;
   const params = {
     rows,
-    cols,
+    cols: packsOf(layout),
     lanes,
     first: 0,
-    set_rows: setRows,
+    outer: sets === 0 ? 0 : rows / (sets * setRows),
     sets,
+    set_rows: setRows,
+    runs: rows / setRows,
     channels,
     chunk: CHUNK,
     factor,
+    eps,
   };
-  const constants = { BY_COLUMN: Number(byColumn) };
-  if (entry === "column_dots") {
-    const workgroups = () => Math.ceil(Math.ceil(rows / CHUNK) * cols / 64);
-    return kernel.run(entry, params, tensors, { constants, workgroups });
-  }
-  return kernel.run(entry, params, tensors, {
-    constants,
-    workgroups: ({ rows }) => Math.ceil(Number(rows) * lanes / 64),
-    splitBy: "rows",
-    split: ["x", "dy", "out", "pairs"],
+  return (isWide(layout) ? four : one).run(entry, params, tensors, {
+    constants: { BY_COLUMN: Number(byColumn), SILU: Number(silu) },
+    workgroups: (params) => ceilDiv(invocations(params), 64),
+    ...(splitBy ? { splitBy, split: ["x", "dy", "out", "pairs"] } : {}),
   });
+}
+
+/** Whether rows are read four elements at a time. */
+function isWide({ cols, byColumn }: Layout): boolean {
+  return cols % 4 === 0 && !byColumn;
+}
+
+/** Length of a row in what the kernel reads at a time. */
+function packsOf(layout: Layout): number {
+  return isWide(layout) ? layout.cols / 4 : layout.cols;
 }
 
 /** Number of elements that share one pair of statistics. */
@@ -82,71 +126,30 @@ export function setSize({ rows, cols, sets }: Layout): number {
   return rows * cols / sets;
 }
 
-/**
- * `x`, which holds for each row any number of entries of `width` numbers, and the axes to fold so
- * that one entry per set remains.
- */
-function bySet(
-  x: Tensor,
-  { rows, sets, setRows }: Layout,
-  width: number,
-): [x: Tensor, { axis: number[] }] {
-  const outer = rows / (sets * setRows);
-  const entries = x.size / (outer * sets * width);
-  return [x.view([outer, sets, entries, width]), {
-    axis: outer > 1 ? [0, 2] : [2],
-  }];
-}
-
-/** `1 / √(variance + eps)`. */
-export function rstdOf(variance: Tensor, eps: number): Tensor {
-  return rsqrt(scale(variance, 1, eps));
+/** Mean and variance (of n, not n - 1) of every set of `x` itself, `[sets, 2]`. */
+export function statisticsOf(x: Tensor, layout: Layout): Tensor {
+  const { rows, sets, setRows } = layout;
+  const runs = rows / setRows;
+  const lanes = lanesOf(runs, setRows * packsOf(layout));
+  const pairs = empties([runs * lanes, 2]);
+  run("statistics", layout, { x, pairs }, ({ runs }) => Number(runs) * lanes, {
+    lanes,
+    splitBy: "runs",
+  });
+  if (runs * lanes === sets) return pairs;
+  const joined = empties([sets, 2]);
+  return run("join", layout, { partials: pairs, pairs: joined }, () => sets, {
+    lanes,
+  });
 }
 
 /**
- * Statistics of `x` itself, with the variance of n, not n - 1, from squared deviations, so that a
- * large mean does no harm.
- *
- * @param observe Is shown mean and variance, `[sets]`.
- */
-export function statisticsOf(
-  x: Tensor,
-  layout: Layout,
-  eps: number,
-  observe?: (mean: Tensor, variance: Tensor) => void,
-): { mean: Tensor; rstd: Tensor } {
-  const { rows, sets } = layout;
-  const average = mean(...bySet(x, layout, 1)).view([sets]);
-  const out = empties([rows, lanesOf(layout)]);
-  run("squares", layout, { x, mean: average, out });
-  const squares = sum(...bySet(out, layout, 1)).view([sets]);
-  const variance = scale(squares, 1 / setSize(layout));
-  observe?.(average, variance);
-  return { mean: average, rstd: rstdOf(variance, eps) };
-}
-
-/** What weight and bias get: sums of `(dy, dy · xhat)` per channel, `[channels, 2]`. */
-function channelSums(
-  tensors: Record<"x" | "dy" | "mean" | "rstd", Tensor>,
-  layout: Layout,
-  rowSums: () => Tensor,
-): Tensor {
-  const { rows, cols, channels, byColumn } = layout;
-  if (!byColumn) {
-    return sum(rowSums().view([rows / channels, channels, 2]), { axis: 0 });
-  }
-  const chunks = Math.ceil(rows / CHUNK);
-  const pairs = empties([chunks, cols, 2]);
-  run("column_dots", layout, { ...tensors, pairs });
-  return sum(pairs, { axis: 0 });
-}
-
-/**
- * Makes the op `y = (x - mean) · rstd · weight + bias` for one public name. A missing weight is 1, a
- * missing bias 0.
+ * Makes the op `y = (x - mean) / √(variance + eps) · weight + bias`, or `silu(y)`, for one public name.
+ * A missing weight is 1, a missing bias 0.
  */
 export function normalization(
   name: string,
+  silu = false,
 ): (
   x: Tensor,
   weight: Tensor | undefined,
@@ -155,46 +158,63 @@ export function normalization(
 ) => Tensor {
   const op: Op<[x: Tensor, weight: Tensor, bias: Tensor], Attrs> = {
     name,
-    forward([x, weight, bias], { layout, statistics }, context) {
-      const { mean, rstd } = statistics(x);
-      context.save(mean, rstd);
-      const out = like(x);
-      return run("forward", layout, { x, mean, rstd, weight, bias, out });
+    forward([x, weight, bias], { layout, statistics, eps }, context) {
+      const stats = statistics(x);
+      context.save(stats);
+      const lanes = elementLanesOf(packsOf(layout));
+      const tensors = { x, stats, weight, bias, out: like(x) };
+      return run("forward", layout, tensors, byRow(lanes), {
+        ...{ lanes, eps, silu, splitBy: "rows" },
+      });
     },
-    backward(dy, [x, weight, bias], { layout, constant }, { needs, saved }) {
-      const [mean, rstd] = saved as [Tensor, Tensor];
-      const { rows, sets, channels, byColumn } = layout;
-      const given = { x, dy, mean, rstd };
-      let dx: Tensor | null = null,
-        dWeight: Tensor | null = null,
-        dBias: Tensor | null = null;
-      // Sums of (g, g · xhat) over each row, for rows or for their sets.
-      let folded: Tensor | null = null;
-      const rowSums = () => {
-        if (folded) return folded;
-        const pairs = empties([rows, lanesOf(layout), 2]);
-        run("dots", layout, { ...given, weight, pairs });
-        return folded = sum(pairs, { axis: 1 });
+    backward(dy, [x, weight, bias], { layout, constant, eps }, context) {
+      const stats = context.saved[0]!;
+      const { needs } = context;
+      const { rows, cols, sets, channels, byColumn } = layout;
+      const affine = needs[1] || needs[2];
+      const given = { x, dy, stats, weight, bias };
+      const factor = constant ? 0 : 1 / setSize(layout);
+      const terms = empties([Math.max(1, sets), 2]);
+      const dWeight = empties([channels]), dBias = empties([channels]);
+      const sums = (partials: Tensor, layout: Layout, lanes: number) => {
+        const results = { terms_out: terms, d_weight: dWeight, d_bias: dBias };
+        const { sets, channels } = layout;
+        run(
+          "sums",
+          layout,
+          { partials, weight, ...results },
+          () => sets + channels,
+          { lanes, factor },
+        );
       };
+      if (!byColumn || needs[0]) {
+        const lanes = lanesOf(rows, packsOf(layout));
+        const pairs = empties([rows, lanes, 2]);
+        run("dots", layout, { ...given, pairs }, byRow(lanes), {
+          ...{ lanes, eps, silu, splitBy: "rows" },
+        });
+        sums(pairs, byColumn ? { ...layout, channels: 0 } : layout, lanes);
+      }
+      if (byColumn && affine) {
+        const chunks = ceilDiv(rows, CHUNK);
+        const pairs = empties([chunks, cols, 2]);
+        const tensors = { x, dy, stats, pairs };
+        run("column_dots", layout, tensors, () => chunks * cols, { eps });
+        sums(pairs, { ...layout, rows: chunks * cols, sets: 0 }, 1);
+      }
+      let dx: Tensor | null = null;
       if (needs[0]) {
-        dx = like(x);
-        let terms = zeros([sets, 2]);
-        if (!constant) {
-          const weighted = byColumn ? rowSums() : mul(
-            rowSums().view([rows / channels, channels, 2]),
-            weight.view([channels, 1]),
-          );
-          terms = sum(...bySet(weighted, layout, 2));
-        }
-        const factor = constant ? 0 : 1 / setSize(layout);
-        run("backward", layout, { ...given, weight, terms, out: dx }, factor);
+        const lanes = elementLanesOf(packsOf(layout));
+        const tensors = { ...given, terms, out: dx = like(x) };
+        run("backward", layout, tensors, byRow(lanes), {
+          ...{ lanes, eps, silu, splitBy: "rows" },
+        });
       }
-      if (needs[1] || needs[2]) {
-        const sums = channelSums(given, layout, rowSums);
-        dBias = narrow(sums, 1, 0, 1).view(bias.shape);
-        dWeight = narrow(sums, 1, 1, 2).view(weight.shape);
-      }
-      return [dx, dWeight, dBias];
+      return [
+        dx,
+        needs[1] ? dWeight.view(weight.shape) : null,
+        needs[2] ? dBias.view(bias.shape) : null,
+      ];
     },
   };
   return (x, weight, bias, attrs) => {
@@ -206,6 +226,10 @@ export function normalization(
       attrs,
     );
   };
+}
+
+function byRow(lanes: number): (params: Params) => number {
+  return ({ rows }) => Number(rows) * lanes;
 }
 
 /** Refuses a weight or bias that is not f32 of this shape. */

@@ -11,11 +11,10 @@ import {
   type Layout,
   normalization,
   requireAffine,
-  rstdOf,
   setSize,
   statisticsOf,
 } from "./_normalize.ts";
-import { scale } from "./unary.ts";
+import { stack } from "./shape.ts";
 
 const kernel = new Kernel("batch_norm", source);
 const normalize = normalization("batchNorm");
@@ -38,17 +37,22 @@ export interface BatchNormOptions {
   eps?: number;
 }
 
+/** `running += momentum · (factor · batch - running)`, where `batch` is one of `[C, 2]` statistics. */
 function follow(
   running: Tensor | undefined,
-  batch: Tensor,
+  stats: Tensor,
+  which: "MEAN" | "VARIANCE",
   momentum: number,
   factor: number,
 ): void {
   if (!running) return;
-  kernel.run("follow", { n: batch.size, momentum, factor }, {
-    batch,
+  kernel.run("follow", { n: running.size, momentum, factor }, {
+    stats,
     running,
-  }, { workgroups: ({ n }) => Math.ceil(Number(n) / 64) });
+  }, {
+    constants: { WHICH: kernel.code(which) },
+    workgroups: ({ n }) => Math.ceil(Number(n) / 64),
+  });
 }
 
 /**
@@ -85,11 +89,10 @@ export function batchNorm(x: Tensor, options: BatchNormOptions): Tensor {
     );
     return normalize(x, weight, bias, {
       layout,
+      eps,
       constant: true,
-      statistics: () => ({
-        mean: scale(runningMean, 1), // a copy, as training may overwrite it before the gradient
-        rstd: rstdOf(runningVar, eps),
-      }),
+      // A copy, as training may overwrite them before the gradient.
+      statistics: () => stack([runningMean, runningVar], 1),
     });
   }
   const count = setSize(layout);
@@ -102,11 +105,13 @@ export function batchNorm(x: Tensor, options: BatchNormOptions): Tensor {
   }
   return normalize(x, weight, bias, {
     layout,
+    eps,
     constant: false,
-    statistics: (x) =>
-      statisticsOf(x, layout, eps, (mean, variance) => {
-        follow(runningMean, mean, momentum, 1);
-        follow(runningVar, variance, momentum, count / (count - 1));
-      }),
+    statistics: (x) => {
+      const stats = statisticsOf(x, layout);
+      follow(runningMean, stats, "MEAN", momentum, 1);
+      follow(runningVar, stats, "VARIANCE", momentum, count / (count - 1));
+      return stats;
+    },
   });
 }

@@ -13,7 +13,42 @@ import {
   statisticsOf,
 } from "./_normalize.ts";
 
-const normalize = normalization("groupNorm");
+const plain = normalization("groupNorm");
+const activated = normalization("groupNormSilu", true);
+
+function along(
+  name: string,
+  normalize: ReturnType<typeof normalization>,
+  x: Tensor,
+  numGroups: number,
+  weight: Tensor | undefined,
+  bias: Tensor | undefined,
+  eps: number,
+): Tensor {
+  requireThat(x.rank >= 2, name, "x must be [N, C, ...]", { x });
+  const [n, c] = x.shape as [number, number];
+  requireThat(
+    Number.isInteger(numGroups) && numGroups > 0 && c % numGroups === 0,
+    name,
+    "the number of groups must divide the channels",
+    { x, numGroups },
+  );
+  requireAffine(name, x, [c], { weight, bias });
+  const layout: Layout = {
+    rows: n * c,
+    cols: span(x.shape, 2),
+    sets: n * numGroups,
+    setRows: c / numGroups,
+    channels: c,
+    byColumn: false,
+  };
+  return normalize(x, weight, bias, {
+    layout,
+    eps,
+    constant: false,
+    statistics: (x) => statisticsOf(x, layout),
+  });
+}
 
 /**
  * `(x - mean) / √(var + eps) · weight + bias`, with mean and variance (of n) over the pixels of each
@@ -34,26 +69,20 @@ export function groupNorm(
   bias?: Tensor,
   eps = 1e-5,
 ): Tensor {
-  requireThat(x.rank >= 2, "groupNorm", "x must be [N, C, ...]", { x });
-  const [n, c] = x.shape as [number, number];
-  requireThat(
-    Number.isInteger(numGroups) && numGroups > 0 && c % numGroups === 0,
-    "groupNorm",
-    "the number of groups must divide the channels",
-    { x, numGroups },
-  );
-  requireAffine("groupNorm", x, [c], { weight, bias });
-  const layout: Layout = {
-    rows: n * c,
-    cols: span(x.shape, 2),
-    sets: n * numGroups,
-    setRows: c / numGroups,
-    channels: c,
-    byColumn: false,
-  };
-  return normalize(x, weight, bias, {
-    layout,
-    constant: false,
-    statistics: (x) => statisticsOf(x, layout, eps),
-  });
+  return along("groupNorm", plain, x, numGroups, weight, bias, eps);
+}
+
+/**
+ * `silu(groupNorm(x, …))` without what lies between: neither the normalised image nor its
+ * activation's derivative is kept, the gradient computes them from `x` again. Arguments, result and
+ * errors are those of `groupNorm`.
+ */
+export function groupNormSilu(
+  x: Tensor,
+  numGroups: number,
+  weight?: Tensor,
+  bias?: Tensor,
+  eps = 1e-5,
+): Tensor {
+  return along("groupNormSilu", activated, x, numGroups, weight, bias, eps);
 }

@@ -57,7 +57,8 @@ export function layerNorm(
   };
   return normalize(x, weight, bias, {
     layout,
+    eps,
     constant: false,
-    statistics: (x) => statisticsOf(x, layout, eps),
+    statistics: (x) => statisticsOf(x, layout),
   });
 }
