@@ -102,6 +102,13 @@ export * as schedules from "./nn/schedules.ts";
 export type { Schedule } from "./nn/schedules.ts";
 export { type Layer, Sequential } from "./nn/sequential.ts";
 export { backward, checkpoint, gradients } from "./tensor/autograd.ts";
+export {
+  capture,
+  CapturedStep,
+  type CaptureInfo,
+  type CaptureOptions,
+  type InputSpec,
+} from "./tensor/capture.ts";
 export { assertFinite, detectAnomaly } from "./tensor/check_finite.ts";
 export {
   enableGrad,

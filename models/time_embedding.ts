@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { keep } from "../tensor/context.ts";
+import { keep, outsideCapture } from "../tensor/context.ts";
 import { empties, Kernel, requireThat } from "../tensor/kernel.ts";
 import { type Tensor, tensor } from "../tensor/tensor.ts";
 import turnSource from "../tensor/turn.wgsl" with { type: "text" };
@@ -31,7 +31,7 @@ function frequencies(half: number): Tensor {
     const high = turns.map(part);
     const middle = turns.map((value, j) => part(value - high[j]!));
     const low = turns.map((value, j) => value - high[j]! - middle[j]!);
-    table = keep(tensor([high, middle, low]));
+    table = outsideCapture(() => keep(tensor([high, middle, low])));
     tables.set(half, table);
   }
   return table;

@@ -2,6 +2,7 @@ import { keep } from "../tensor/context.ts";
 import { copyInPlace } from "../tensor/fill.ts";
 import { Kernel, like } from "../tensor/kernel.ts";
 import type { Tensor } from "../tensor/tensor.ts";
+import { afterStep, live } from "../tensor/trace.ts";
 import {
   loadInto,
   type LoadStateOptions,
@@ -59,13 +60,18 @@ export class Ema {
   /** Takes the present values of the parameters into the averages. */
   update(): void {
     this.#requireOwnWeights("update");
-    const t = this.#updates[0]!++;
-    const d = this.#warmup
-      ? Math.min(this.#decay, (1 + t) / (10 + t))
-      : this.#decay;
+    const take = live(() => {
+      const t = this.#updates[0]!;
+      const warm = this.#warmup ? (1 + t) / (10 + t) : 1;
+      return 1 - Math.min(this.#decay, warm);
+    });
+    afterStep({
+      forward: () => this.#updates[0]!++,
+      back: () => this.#updates[0]!--,
+    });
     for (const [name, p] of Object.entries(this.#parameters)) {
       const average = this.#averages[name]!;
-      kernel.run("follow", { n: p.size, take: 1 - d }, { p, average }, {
+      kernel.run("follow", { n: p.size, take }, { p, average }, {
         workgroups: ({ n }) => Math.ceil(Number(n) / 256),
         splitBy: "n",
         split: ["p", "average"],

@@ -9,6 +9,7 @@ import { ones, zeros } from "../tensor/fill.ts";
 import { Kernel, requireThat } from "../tensor/kernel.ts";
 import type { HostTensor } from "../tensor/safetensors.ts";
 import { show, type Tensor } from "../tensor/tensor.ts";
+import { afterStep, type Live, live } from "../tensor/trace.ts";
 import {
   loadInto,
   type LoadStateOptions,
@@ -57,6 +58,16 @@ function requireNumbers(
       }: it is ${value}`,
     );
   }
+}
+
+/** Parameters that are computed anew in every step. */
+function liveParams(
+  params: Readonly<Record<string, number>>,
+  value: (key: string) => number,
+): Record<string, number | Live> {
+  return Object.fromEntries(
+    Object.keys(params).map((key) => [key, live(() => value(key))]),
+  );
 }
 
 /** What optimizers share: a list of named parameters, their state, and the step. */
@@ -157,11 +168,16 @@ export abstract class Optimizer {
     named.forEach(([, p], i) => {
       const dp = given[i];
       if (!dp) return;
-      const { entry, params, constants } = this.update(++this.#steps[i]!);
+      const next = () => this.update(this.#steps[i]! + 1);
+      const { entry, params, constants } = next();
       const state = this.#state[i]!;
       kernel.run(
         entry,
-        { ...NEUTRAL, n: p.size, ...params },
+        {
+          ...NEUTRAL,
+          n: p.size,
+          ...liveParams(params, (key) => next().params[key]!),
+        },
         { p, dp, scale, ...state },
         {
           constants,
@@ -170,6 +186,10 @@ export abstract class Optimizer {
           split: ["p", "dp", ...Object.keys(state)],
         },
       );
+      afterStep({
+        forward: () => this.#steps[i]!++,
+        back: () => this.#steps[i]!--,
+      });
     });
   }
 

@@ -15,6 +15,7 @@ import {
 } from "./context.ts";
 import { addInPlace, full } from "./fill.ts";
 import { checkFinite } from "./check_finite.ts";
+import type { Rng } from "./rng.ts";
 import { show, type Tensor } from "./tensor.ts";
 
 /** What an op may use besides its inputs. */
@@ -298,11 +299,11 @@ export function backward(output: Tensor, upstream?: Tensor): void {
 export function checkpoint<Inputs extends readonly Tensor[]>(
   body: (...inputs: Inputs) => Tensor,
   inputs: Inputs,
-  options: { rng?: { state: unknown } } = {},
+  options: { rng?: Rng } = {},
 ): Tensor {
   const { rng } = options;
   if (!context().recording) return body(...inputs);
-  const state = rng?.state;
+  const mark = rng?.mark();
   const output = noGrad(() => scope(() => body(...inputs)));
   const result = inputs.includes(output) ? output.detach() : output;
   result.node = {
@@ -310,16 +311,15 @@ export function checkpoint<Inputs extends readonly Tensor[]>(
     inputs,
     needs: inputs.map(wantsGrad),
     backward(dy, sum) {
-      const later = rng?.state;
-      if (rng) rng.state = state;
       // Fresh leaves stand for the inputs, so that the walk stops there.
       const leaves = inputs.map((input) => {
         const leaf = input.detach();
         leaf.requiresGrad = wantsGrad(input);
         return leaf;
       });
-      const again = enableGrad(() => body(...leaves as unknown as Inputs));
-      if (rng) rng.state = later;
+      const recompute = () =>
+        enableGrad(() => body(...leaves as unknown as Inputs));
+      const again = rng ? rng.again(mark!, recompute) : recompute();
       const sums = new GradientSums();
       sums.add(again, dy);
       walk([again], sums);

@@ -6,14 +6,17 @@
  */
 import { AsyncLocalStorage } from "node:async_hooks";
 import type { Tensor } from "./tensor.ts";
+import type { Trace } from "./trace.ts";
 
 interface Context {
   /** Owns every tensor made in it; null leaves them to the garbage collector. */
   readonly owned: Set<Tensor> | null;
   readonly recording: boolean;
+  /** Takes down what kernels are asked to do instead of having it done; see `capture`. */
+  readonly trace: Trace | null;
 }
 
-const OUTERMOST: Context = { owned: null, recording: true };
+const OUTERMOST: Context = { owned: null, recording: true, trace: null };
 const storage = new AsyncLocalStorage<Context>();
 
 /** The context of the caller. */
@@ -32,7 +35,24 @@ export function withOwner<T>(
   recording: boolean,
   body: () => T,
 ): T {
-  return storage.run({ owned, recording }, body);
+  return storage.run({ ...context(), owned, recording }, body);
+}
+
+/** Runs `body`, whose kernels `trace` takes down; its new tensors go to `owned`. */
+export function withTrace<T>(
+  trace: Trace,
+  owned: Set<Tensor>,
+  body: () => T,
+): T {
+  return storage.run({ owned, recording: true, trace }, body);
+}
+
+/**
+ * Runs `body` as if no step were being captured: for constants that a captured step reads, such as
+ * tables made when they are first needed. Its tensors belong to no scope.
+ */
+export function outsideCapture<T>(body: () => T): T {
+  return storage.run(OUTERMOST, body);
 }
 
 /**
@@ -41,12 +61,12 @@ export function withOwner<T>(
  * @returns What `body` returns; a promise if it is asynchronous.
  */
 export function noGrad<T>(body: () => T): T {
-  return storage.run({ owned: context().owned, recording: false }, body);
+  return storage.run({ ...context(), recording: false }, body);
 }
 
 /** Runs `body` with gradients recorded again, inside a `noGrad`. */
 export function enableGrad<T>(body: () => T): T {
-  return storage.run({ owned: context().owned, recording: true }, body);
+  return storage.run({ ...context(), recording: true }, body);
 }
 
 /**

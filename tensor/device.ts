@@ -4,6 +4,7 @@
  *
  * @module
  */
+import { context } from "./context.ts";
 import type { DeviceInfo, Executor } from "./executor.ts";
 import { openWebGpu } from "./webgpu.ts";
 
@@ -12,11 +13,13 @@ const opened: Executor | Error = await openWebGpu().catch((error: unknown) =>
 );
 
 /**
- * The executor in use.
+ * The executor in use; inside a captured step, what takes it down.
  *
  * @throws {NoDeviceError} If the machine has no usable adapter; the message says what to install.
  */
 export function executor(): Executor {
+  const { trace } = context();
+  if (trace) return trace;
   if (opened instanceof Error) throw opened;
   return opened;
 }

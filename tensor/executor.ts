@@ -69,8 +69,39 @@ export interface BufferWindow {
   readonly buffer: DeviceBuffer;
   /** Start in bytes. */
   readonly offset: number;
-  /** Length in bytes. */
+  /** Length in bytes, a multiple of 16. */
   readonly bytes: number;
+  /** Bytes that hold elements; what is past them is padding. */
+  readonly used: number;
+}
+
+/** A parameter that is computed anew for every run of a captured step. */
+export interface LiveParam {
+  /** Where it stands in the parameters, in bytes. */
+  readonly offset: number;
+  /** Its bits now. */
+  readonly bits: () => number;
+}
+
+/** A kernel, its arguments, and how it is spread out. */
+export interface Command {
+  readonly pipeline: Pipeline;
+  /** Storage arguments, in the order of the pipeline's bindings. */
+  readonly windows: readonly BufferWindow[];
+  /** The uniform block. */
+  readonly params: Uint8Array<ArrayBuffer>;
+  /** Parameters that change from run to run. */
+  readonly live: readonly LiveParam[];
+  /** Workgroups along the three axes. */
+  readonly groups: readonly [number, number, number];
+  /** For messages: operation and shapes. */
+  readonly what: () => string;
+}
+
+/** Commands that are ready to be run again and again. */
+export interface Program {
+  /** Dispatches of one run, the executor's own included. */
+  readonly dispatches: number;
 }
 
 /** A machine that runs kernels. Calls are ordered: each sees the effects of those before it. */
@@ -81,22 +112,29 @@ export interface Executor {
   allocate(bytes: number, what: () => string): DeviceBuffer;
   /** Gives memory back once everything that uses it has run. */
   destroy(buffers: readonly DeviceBuffer[]): void;
-  /** Copies host data into a buffer. */
+  /**
+   * Copies host data into a buffer.
+   *
+   * @param unused Says that no work recorded so far uses these bytes, so that none has to go first.
+   */
   write(
     buffer: DeviceBuffer,
     data: ArrayBufferView<ArrayBuffer>,
     offset?: number,
+    unused?: boolean,
   ): void;
   /** Compiles an entry point. Errors in the source surface at the next readback, and if it is run again. */
   compile(spec: PipelineSpec): Pipeline;
-  /** Runs a kernel over `groups` workgroups. */
-  dispatch(
-    pipeline: Pipeline,
-    windows: readonly BufferWindow[],
-    params: Uint8Array<ArrayBuffer>,
-    groups: readonly [number, number, number],
-    what: () => string,
-  ): void;
+  /** Runs a kernel. */
+  dispatch(command: Command): void;
+  /** Makes everything ready to run a list of commands again and again. */
+  prepare(commands: readonly Command[]): Program;
+  /**
+   * Runs a prepared list.
+   *
+   * @param live Bits of the live parameters, in the order of the commands and their lists.
+   */
+  replay(program: Program, live: Uint32Array<ArrayBuffer>): void;
   /** Hands recorded work to the machine. */
   flush(): void;
   /** Copies device memory to the host, after all work before it. Throws what went wrong so far. */

@@ -4,13 +4,17 @@
  *
  * @module
  */
+import { outsideCapture } from "./context.ts";
 import { executor } from "./device.ts";
-import type { BufferWindow, Pipeline } from "./executor.ts";
+import type { BufferWindow, LiveParam, Pipeline } from "./executor.ts";
 import { Storage } from "./memory.ts";
 import { show, Tensor } from "./tensor.ts";
+import { Live } from "./trace.ts";
 
 /** Values of the uniform struct `Params`, by field; vectors as arrays. */
-export type Params = Readonly<Record<string, number | readonly number[]>>;
+export type Params = Readonly<
+  Record<string, number | readonly number[] | Live>
+>;
 
 /** How one run of a kernel is spread out. */
 export interface Launch {
@@ -218,7 +222,7 @@ export class Kernel {
           Math.ceil(rows * rowBytes(name) / 16) * 16,
           buffer.bytes - offset,
         );
-        return { buffer, offset, bytes };
+        return { buffer, offset, bytes, used: rows * rowBytes(name) };
       });
       const piece = {
         ...params,
@@ -250,16 +254,23 @@ export class Kernel {
       );
     }
     if (groups.includes(0)) return;
-    executor().dispatch(
+    const live: LiveParam[] = [];
+    const bytes = this.#pack(params, live, what);
+    executor().dispatch({
       pipeline,
       windows,
-      this.#pack(params, what),
+      params: bytes,
+      live,
       groups,
       what,
-    );
+    });
   }
 
-  #pack(params: Params, what: () => string): Uint8Array<ArrayBuffer> {
+  #pack(
+    params: Params,
+    live: LiveParam[],
+    what: () => string,
+  ): Uint8Array<ArrayBuffer> {
     const bytes = new Uint8Array(this.#paramsBytes);
     const view = new DataView(bytes.buffer);
     for (const { name, type, lanes, offset } of this.#fields) {
@@ -267,26 +278,39 @@ export class Kernel {
       if (value === undefined) {
         throw new TypeError(`${what()} lacks the parameter ${name}`);
       }
+      if (value instanceof Live) {
+        live.push({ offset, bits: () => bitsOf(value.value(), type) });
+        continue;
+      }
       for (let lane = 0; lane < lanes; lane++) {
         const number = typeof value === "number" ? value : value[lane] ?? 0;
-        const at = offset + 4 * lane;
-        if (type === "f32") view.setFloat32(at, number, true);
-        else if (type === "i32") view.setInt32(at, number, true);
-        else view.setUint32(at, number, true);
+        view.setUint32(offset + 4 * lane, bitsOf(number, type), true);
       }
     }
     return bytes;
   }
 }
 
+const word = new DataView(new ArrayBuffer(4));
+
+/** A number as its 32 bits. */
+function bitsOf(value: number, type: Field["type"]): number {
+  if (type === "f32") word.setFloat32(0, value);
+  else if (type === "i32") word.setInt32(0, value);
+  else word.setUint32(0, value);
+  return word.getUint32(0);
+}
+
 function whole(tensor: Tensor): BufferWindow {
   if (tensor.size > 0) {
     const { buffer } = tensor.storage;
-    return { buffer, offset: 0, bytes: buffer.bytes };
+    return { buffer, offset: 0, bytes: buffer.bytes, used: tensor.size * 4 };
   }
   // A binding cannot be empty: kernels that read nothing get a small stand-in.
-  empty ??= new Storage(ZERO_BYTES, () => "an empty tensor");
-  return { buffer: empty.buffer, offset: 0, bytes: ZERO_BYTES };
+  empty ??= outsideCapture(() =>
+    new Storage(ZERO_BYTES, () => "an empty tensor")
+  );
+  return { buffer: empty.buffer, offset: 0, bytes: ZERO_BYTES, used: 0 };
 }
 
 /** Workgroups of `size` invocations that cover `count`; for `Launch.workgroups`. */

@@ -3,8 +3,10 @@
  *
  * @module
  */
-import type { DeviceBuffer } from "./executor.ts";
+import { context } from "./context.ts";
 import { executor } from "./device.ts";
+import type { DeviceBuffer } from "./executor.ts";
+import type { Trace } from "./trace.ts";
 
 /** Unused bytes kept for the next tensor of the same size; past this the oldest are given back. */
 const MAX_POOLED_BYTES = 1 << 30;
@@ -19,11 +21,18 @@ let buffers = 0;
 /** A reference-counted buffer, shared by tensors that are views of each other. */
 export class Storage {
   readonly buffer: DeviceBuffer;
+  /** The captured step that the memory belongs to, if it is planned and not yet there. */
+  readonly #trace: Trace | null;
   #references = 1;
 
   /** Takes a buffer of at least `bytes`; its content is arbitrary. */
   constructor(bytes: number, what: () => string) {
     const size = Math.max(16, Math.ceil(bytes / 16) * 16);
+    this.#trace = context().trace;
+    if (this.#trace) {
+      this.buffer = this.#trace.allocate(size);
+      return;
+    }
     const free = pool.get(size);
     if (free) {
       this.buffer = free.pop()!;
@@ -50,7 +59,7 @@ export class Storage {
 
   /** Counts one user less; the last one hands the buffer to the pool. */
   release(): void {
-    if (--this.#references > 0) return;
+    if (--this.#references > 0 || this.#trace) return;
     const size = this.buffer.bytes;
     bytesInUse -= size;
     bytesPooled += size;

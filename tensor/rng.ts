@@ -4,9 +4,11 @@
  *
  * @module
  */
+import { context } from "./context.ts";
 import { Kernel } from "./kernel.ts";
 import { permutation, philoxWords, toUnit } from "./philox.ts";
 import { type DType, Tensor } from "./tensor.ts";
+import { afterStep, type Live, live } from "./trace.ts";
 import philoxSource from "./philox.wgsl" with { type: "text" };
 import turnSource from "./turn.wgsl" with { type: "text" };
 import source from "./rng.wgsl" with { type: "text" };
@@ -21,6 +23,14 @@ export interface RngState {
   stream: number;
   /** Draws made so far. */
   calls: number;
+}
+
+/** A position to return to; see `Rng.mark`. */
+export interface RngMark {
+  /** Before the draws of the captured step, if there is one. */
+  readonly state: RngState;
+  /** Draws of the captured step before the mark. */
+  readonly drawn: number;
 }
 
 /** Philox4x32-10 with the key `(seed, stream)`; every draw takes the next counter. */
@@ -52,10 +62,50 @@ export class Rng {
   }
 
   /** The key and counter of the next draw, for a kernel that draws by itself. */
-  next(): { seed: number; stream: number; call: number } {
-    const { seed, stream, calls } = this.state;
-    this.state = { seed, stream, calls: calls + 1 };
-    return { seed, stream, call: calls };
+  next(): { seed: number; stream: number; call: number | Live } {
+    const { seed, stream } = this.state;
+    // Inside a captured step the state moves on only after a replay: draws of one step are counted.
+    const drawn = context().trace?.count(this) ?? 0;
+    const call = live(() => this.state.calls + drawn);
+    afterStep({ forward: () => this.#move(1), back: () => this.#move(-1) });
+    return { seed, stream, call };
+  }
+
+  /** Remembers this position, for `again`. */
+  mark(): RngMark {
+    return {
+      state: this.state,
+      drawn: context().trace?.ordinalOf(this) ?? 0,
+    };
+  }
+
+  /** Runs `body`, which draws what was drawn after the mark; then goes on as if it had not run. */
+  again<T>(mark: RngMark, body: () => T): T {
+    const { trace } = context();
+    if (trace) return trace.again(this, mark.drawn, body);
+    const later = this.state;
+    this.state = mark.state;
+    try {
+      return body();
+    } finally {
+      this.state = later;
+    }
+  }
+
+  #move(calls: number): void {
+    this.state = { ...this.state, calls: this.state.calls + calls };
+  }
+
+  /** The next draw, for numbers that the host needs. */
+  #nextOnHost(what: string): { key: [number, number]; call: number } {
+    if (context().trace) {
+      throw new Error(
+        `Cannot capture ${what} as it draws on the host: call it outside the step, and pass the ` +
+          "result as an input",
+      );
+    }
+    const { seed, stream, call } = this.next();
+    return { key: [seed, stream], call: call as number };
   }
 
   /** Uniform in `[low, high)`, f32. Defaults to [0, 1). */
@@ -85,8 +135,8 @@ export class Rng {
 
   /** `0 … count-1` in random order, on the host. */
   permutation(count: number): Uint32Array<ArrayBuffer> {
-    const { seed, stream, call } = this.next();
-    return permutation(count, [seed, stream], call);
+    const { key, call } = this.#nextOnHost("permutation()");
+    return permutation(count, key, call);
   }
 
   /**
@@ -112,8 +162,8 @@ export class Rng {
         "Cannot draw as some weight must be above zero: all are 0",
       );
     }
-    const { seed, stream, call } = this.next();
-    const words = philoxWords(count, [seed, stream], call);
+    const { key, call } = this.#nextOnHost("categorical()");
+    const words = philoxWords(count, key, call);
     // A draw of exactly the last edge cannot happen: units stay below 1.
     return Uint32Array.from(words, (word) => {
       const u = toUnit(word) * sum;

@@ -4,17 +4,25 @@
  *
  * @module
  */
+import advanceSource from "./advance.wgsl" with { type: "text" };
+import { isPlanned } from "./trace.ts";
 import type {
   BufferWindow,
+  Command,
   DeviceBuffer,
   DeviceInfo,
   Executor,
   Pipeline,
   PipelineSpec,
+  Program,
 } from "./executor.ts";
 
 /** Dispatches that are recorded before they are submitted, so that the device starts early. */
 const MAX_RECORDED = 128;
+/** The same for replayed steps, several of which may go together. */
+const MAX_REPLAYED = 2048;
+/** Runs of a captured step whose live parameters are on the device at once. */
+const LIVE_ROWS = 64;
 const RING_BYTES = 1 << 18;
 /** Bind groups are small, but V8 does not see their native memory: forget all past this many. */
 const MAX_BIND_GROUPS = 20_000;
@@ -44,13 +52,60 @@ interface WebGpuBuffer extends DeviceBuffer {
   usedIn: number;
 }
 
-interface WebGpuPipeline extends Pipeline {
+interface Built {
   readonly id: number;
   /** Why it cannot run, as soon as that is known. */
   failure: Error | null;
   readonly gpu: GPUComputePipeline;
   readonly layout: GPUBindGroupLayout;
 }
+
+/** Built when first needed, in the form needed. */
+interface WebGpuPipeline extends Pipeline {
+  /** For single dispatches: parameters are found by a dynamic offset. */
+  eager?: Built;
+  /**
+   * For captured steps: parameters do not move, and all buffers are writable, as WebGPU lets windows
+   * of one buffer be read and written in the same dispatch only then.
+   */
+  fixed?: Built;
+}
+
+interface Encoded {
+  readonly gpu: GPUComputePipeline;
+  readonly group: GPUBindGroup;
+  readonly groups: Command["groups"];
+}
+
+interface WebGpuProgram extends Program {
+  readonly encoded: readonly Encoded[];
+  readonly table: GPUBuffer;
+  /** Live parameters of one run. */
+  readonly fields: number;
+  readonly used: readonly WebGpuBuffer[];
+  runs: number;
+  /** The recording that has the last runs, and how many of them. */
+  recordedIn: number;
+  rowsRecorded: number;
+}
+
+function advancePipeline(entryPoint: string, buffers: number): Pipeline {
+  return {
+    spec: {
+      label: `advance.${entryPoint}`,
+      source: advanceSource,
+      entryPoint,
+      constants: {},
+      paramsBytes: 0,
+      bindings: Array.from({ length: buffers }, (_, i) => ({
+        binding: i + 1,
+        writable: true,
+      })),
+    },
+  };
+}
+const ADVANCE = advancePipeline("advance", 3);
+const TICK = advancePipeline("tick", 1);
 
 /** Why no device could be had, with the remedy for the platform. */
 export class NoDeviceError extends Error {
@@ -120,7 +175,7 @@ class WebGpuExecutor implements Executor {
   #ringUsed = 0;
   #encoder: GPUCommandEncoder | null = null;
   #pass: GPUComputePassEncoder | null = null;
-  #passPipeline: WebGpuPipeline | null = null;
+  #passPipeline: Built | null = null;
   #recorded = 0;
   /** Number of the recording in progress. */
   #recording = 1;
@@ -227,9 +282,11 @@ class WebGpuExecutor implements Executor {
     buffer: DeviceBuffer,
     data: ArrayBufferView<ArrayBuffer>,
     offset = 0,
+    unused = false,
   ): void {
     const target = buffer as WebGpuBuffer;
-    if (target.usedIn === this.#recording) this.flush(); // a write is not recorded: it goes ahead
+    // A write is not recorded: it goes ahead of what is.
+    if (!unused && target.usedIn === this.#recording) this.flush();
     const { byteLength } = data;
     const whole = byteLength & ~3;
     this.#device.queue.writeBuffer(
@@ -253,6 +310,10 @@ class WebGpuExecutor implements Executor {
   }
 
   compile(spec: PipelineSpec): Pipeline {
+    return { spec };
+  }
+
+  #build(spec: PipelineSpec, hasDynamicOffset: boolean): Built {
     const device = this.#device;
     if (spec.bindings.length > this.info.maxStorageBuffers) {
       throw new RangeError(
@@ -280,7 +341,7 @@ class WebGpuExecutor implements Executor {
         visibility: GPUShaderStage.COMPUTE,
         buffer: {
           type: "uniform",
-          hasDynamicOffset: true,
+          hasDynamicOffset,
           minBindingSize: spec.paramsBytes,
         },
       });
@@ -297,9 +358,8 @@ class WebGpuExecutor implements Executor {
     });
     const built = this.#check(`Cannot build the pipeline ${spec.label}`);
     this.#pipelines++;
-    const pipeline: WebGpuPipeline = {
+    const pipeline: Built = {
       id: this.#nextId++,
-      spec,
       gpu,
       layout,
       failure: null,
@@ -308,22 +368,41 @@ class WebGpuExecutor implements Executor {
     return pipeline;
   }
 
-  dispatch(
-    pipeline: Pipeline,
-    windows: readonly BufferWindow[],
-    params: Uint8Array<ArrayBuffer>,
-    groups: readonly [number, number, number],
-    what: () => string,
-  ): void {
+  #eager(pipeline: Pipeline): Built {
+    const { spec } = pipeline;
+    return (pipeline as WebGpuPipeline).eager ??= this.#build(spec, true);
+  }
+
+  #fixed(pipeline: Pipeline): Built {
+    const { spec } = pipeline;
+    return (pipeline as WebGpuPipeline).fixed ??= this.#build({
+      ...spec,
+      source: spec.source.replaceAll(
+        "var<storage, read>",
+        "var<storage, read_write>",
+      ),
+      bindings: spec.bindings.map(({ binding }) => ({
+        binding,
+        writable: true,
+      })),
+    }, false);
+  }
+
+  dispatch({ pipeline, windows, params, groups, what }: Command): void {
     if (this.#lost) throw this.#lost;
-    const compiled = pipeline as WebGpuPipeline;
+    if (windows.some(({ buffer }) => isPlanned(buffer))) {
+      throw new ReferenceError(
+        `Cannot run ${what()} as an argument was made inside a captured step: read it with outputs()`,
+      );
+    }
+    const compiled = this.#eager(pipeline);
     if (compiled.failure) throw compiled.failure;
     const slot = Math.ceil(params.byteLength / this.#slotAlignment) *
       this.#slotAlignment;
     if (this.#recorded >= MAX_RECORDED || this.#ringUsed + slot > RING_BYTES) {
       this.flush();
     }
-    const group = this.#bindGroup(compiled, windows, what);
+    const group = this.#bindGroup(compiled, pipeline.spec, windows, what);
     const pass = this.#openPass();
     if (this.#passPipeline !== compiled) {
       pass.setPipeline(compiled.gpu);
@@ -339,6 +418,149 @@ class WebGpuExecutor implements Executor {
       (buffer as WebGpuBuffer).usedIn = this.#recording;
     }
     this.#recorded++;
+  }
+
+  prepare(commands: readonly Command[]): Program {
+    const device = this.#device;
+    // One uniform buffer holds the parameters of all commands, one table the live ones of some runs.
+    const slot = (bytes: number) =>
+      Math.ceil(bytes / this.#slotAlignment) * this.#slotAlignment;
+    let end = 0;
+    const offsets = commands.map(({ params }) => {
+      const offset = end;
+      end += slot(params.byteLength);
+      return offset;
+    });
+    const block = new Uint8Array(Math.max(16, end));
+    commands.forEach(({ params }, i) => block.set(params, offsets[i]!));
+    const targets = commands.flatMap(({ live }, i) =>
+      live.map(({ offset }) => (offsets[i]! + offset) / 4)
+    );
+    const fields = targets.length;
+    const make = (
+      label: string,
+      size: number,
+      usage: number,
+      data?: Uint8Array<ArrayBuffer>,
+    ) => {
+      const buffer = device.createBuffer({
+        label,
+        size: Math.max(16, Math.ceil(size / 16) * 16),
+        usage: usage | GPUBufferUsage.COPY_DST,
+      });
+      if (data) device.queue.writeBuffer(buffer, 0, data);
+      return buffer;
+    };
+    const uniforms = make(
+      "step params",
+      block.byteLength,
+      GPUBufferUsage.UNIFORM | GPUBufferUsage.STORAGE,
+      block,
+    );
+    const table = make(
+      "step table",
+      LIVE_ROWS * fields * 4,
+      GPUBufferUsage.STORAGE,
+    );
+    const targetData = Uint32Array.from([0, fields, LIVE_ROWS, ...targets]);
+    const state = make(
+      "step state",
+      targetData.byteLength,
+      GPUBufferUsage.STORAGE,
+      new Uint8Array(targetData.buffer),
+    );
+    const encoded: Encoded[] = [];
+    const add = (
+      pipeline: Pipeline,
+      resources: GPUBindingResource[],
+      groups: Command["groups"],
+      what: () => string,
+    ) => {
+      const { gpu, layout } = this.#fixed(pipeline);
+      const { label, bindings } = pipeline.spec;
+      device.pushErrorScope("validation");
+      const group = device.createBindGroup({
+        label,
+        layout,
+        entries: resources.map((resource, i) => ({
+          binding: bindings[i]?.binding ?? 0, // past the storage buffers, the parameters
+          resource,
+        })),
+      });
+      this.#check(`Cannot bind the arguments of ${what()}`);
+      encoded.push({ gpu, group, groups });
+    };
+    if (fields > 0) {
+      const what = () => "the parameters of a captured step";
+      const blocks = [state, table, uniforms].map((buffer) => ({ buffer }));
+      add(ADVANCE, blocks, [Math.ceil(fields / 64), 1, 1], what);
+      add(TICK, blocks.slice(0, 1), [1, 1, 1], what);
+    }
+    const used = new Set<WebGpuBuffer>();
+    commands.forEach(({ pipeline, windows, groups, what }, i) => {
+      const resources: GPUBindingResource[] = windows.map((window) => {
+        const buffer = window.buffer as WebGpuBuffer;
+        used.add(buffer);
+        return {
+          buffer: buffer.gpu,
+          offset: window.offset,
+          size: window.bytes,
+        };
+      });
+      const { paramsBytes } = pipeline.spec;
+      if (paramsBytes > 0) {
+        resources.push({
+          buffer: uniforms,
+          offset: offsets[i]!,
+          size: paramsBytes,
+        });
+      }
+      add(pipeline, resources, groups, what);
+    });
+    const program: WebGpuProgram = {
+      dispatches: encoded.length,
+      encoded,
+      table,
+      fields,
+      used: [...used],
+      runs: 0,
+      recordedIn: 0,
+      rowsRecorded: 0,
+    };
+    return program;
+  }
+
+  replay(prepared: Program, live: Uint32Array<ArrayBuffer>): void {
+    if (this.#lost) throw this.#lost;
+    const program = prepared as WebGpuProgram;
+    const { fields, encoded } = program;
+    if (program.recordedIn !== this.#recording) {
+      program.recordedIn = this.#recording;
+      program.rowsRecorded = 0;
+    }
+    // A row of the table may be written again once the run that reads it is submitted.
+    if (program.rowsRecorded === LIVE_ROWS) {
+      this.flush();
+      program.recordedIn = this.#recording;
+      program.rowsRecorded = 0;
+    }
+    program.rowsRecorded++;
+    if (fields > 0) {
+      const row = program.runs % LIVE_ROWS;
+      this.#device.queue.writeBuffer(program.table, row * fields * 4, live);
+    }
+    program.runs++;
+    const pass = this.#openPass();
+    let current: GPUComputePipeline | null = null;
+    for (const { gpu, group, groups } of encoded) {
+      if (gpu !== current) pass.setPipeline(current = gpu);
+      pass.setBindGroup(0, group);
+      pass.dispatchWorkgroups(groups[0], groups[1], groups[2]);
+    }
+    this.#passPipeline = null;
+    for (const buffer of program.used) buffer.usedIn = this.#recording;
+    this.#recorded += encoded.length;
+    if (this.#recorded >= MAX_REPLAYED) this.flush();
   }
 
   flush(): void {
@@ -423,7 +645,8 @@ class WebGpuExecutor implements Executor {
   }
 
   #bindGroup(
-    pipeline: WebGpuPipeline,
+    pipeline: Built,
+    spec: PipelineSpec,
     windows: readonly BufferWindow[],
     what: () => string,
   ): GPUBindGroup {
@@ -434,7 +657,6 @@ class WebGpuExecutor implements Executor {
     const cached = this.#bindGroups.get(key);
     if (cached) return cached.group;
     if (this.#bindGroups.size >= MAX_BIND_GROUPS) this.#bindGroups.clear();
-    const { spec } = pipeline;
     const entries: GPUBindGroupEntry[] = windows.map((
       { buffer, offset, bytes },
       i,

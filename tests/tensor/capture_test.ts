@@ -1,0 +1,224 @@
+import assert from "node:assert/strict";
+import * as d from "../../mod.ts";
+import { place } from "../../tensor/plan.ts";
+
+/** A small network with dropout, noise, clipping, an optimizer and an average. */
+function trainer(seed: number) {
+  const rng = new d.Rng(seed);
+  const first = new d.Linear(3, 8, rng), second = new d.Linear(8, 1, rng);
+  const parameters = [...first.parameters(), ...second.parameters()];
+  const optimizer = new d.AdamW(parameters, { learningRate: 0.01 });
+  const ema = new d.Ema(parameters, { decay: 0.9, warmup: true });
+  const noise = new d.Rng(seed, 1), drops = new d.Rng(seed, 2);
+  const step = ({ x, y }: { x: d.Tensor; y: d.Tensor }) => {
+    const noisy = d.add(x, d.mul(noise.normal(x.shape), 0.1));
+    let h = d.dropout(d.relu(first.forward(noisy)), { p: 0.2, rng: drops });
+    h = d.dropout(h, { p: 0.1, rng: drops });
+    const loss = d.mseLoss(second.forward(h), y);
+    const { gradients, norm } = d.clipGradNorm(
+      d.gradients(loss, parameters),
+      1,
+    );
+    optimizer.step(gradients);
+    ema.update();
+    return { loss: loss.detach(), norm };
+  };
+  const state = async () =>
+    await Promise.all(
+      [...parameters, ...Object.values(ema.stateDict())].map(async (t) => [
+        ...(t instanceof d.Tensor ? await t.data() : t.data),
+      ]),
+    );
+  return { step, optimizer, noise, drops, state };
+}
+
+const batch = (i: number) => ({
+  x: Float32Array.from({ length: 12 }, (_, k) => Math.sin(i + k)),
+  y: Float32Array.from({ length: 4 }, (_, k) => Math.cos(i + k)),
+});
+const INPUTS = { x: { shape: [4, 3] }, y: { shape: [4, 1] } };
+
+Deno.test("capture() replays equal called steps, bit for bit, with all state", async () => {
+  const called = trainer(1), replayed = trainer(1);
+  const losses: number[] = [];
+  for (let i = 0; i < 30; i++) {
+    const { x, y } = batch(i);
+    called.optimizer.learningRate = 0.01 / (1 + i);
+    const { loss } = d.scope(() =>
+      called.step({ x: d.tensor(x, [4, 3]), y: d.tensor(y, [4, 1]) })
+    );
+    losses.push(await loss.item());
+  }
+  const step = d.capture(replayed.step, { inputs: INPUTS });
+  const got: number[] = [];
+  for (let i = 0; i < 30; i++) {
+    replayed.optimizer.learningRate = 0.01 / (1 + i);
+    step.replay(batch(i));
+    // However often outputs are read, they are the same.
+    if (i % 7 === 0) {
+      got.push(...(await step.outputs()).map(({ loss }) => loss[0]!));
+    }
+  }
+  got.push(...(await step.outputs()).map(({ loss }) => loss[0]!));
+  assert.deepEqual(got, losses);
+  assert.deepEqual(await replayed.state(), await called.state());
+  assert.deepEqual(replayed.noise.state, called.noise.state);
+  assert.deepEqual(replayed.drops.state, { seed: 1, stream: 2, calls: 60 });
+  step.dispose();
+});
+
+Deno.test("verify() passes for an honest step, and finds what is frozen at the capture", async () => {
+  const honest = trainer(2);
+  const step = d.capture(honest.step, { inputs: INPUTS });
+  step.replay(batch(0));
+  await step.outputs();
+  await step.verify(batch(1));
+  let calls = 0;
+  const frozen = d.capture(({ x }) => ({ y: d.mul(x, ++calls) }), {
+    inputs: { x: { shape: [3] } },
+  });
+  await assert.rejects(
+    frozen.verify({ x: Float32Array.of(1, 2, 3) }),
+    /differs from a called one in output y, at 0: 1, not 2/,
+  );
+});
+
+Deno.test("capture() says what it cannot capture, and leaves nothing behind", async () => {
+  const x = d.tensor([1, 2, 3]);
+  const before = d.memory().bytesInUse;
+  assert.throws(
+    () => d.capture(() => ({ y: d.add(x, d.tensor([1, 2, 3])) })),
+    /Cannot capture tensor/,
+  );
+  assert.throws(
+    // deno-lint-ignore no-explicit-any -- what a user might try in plain JavaScript
+    () => d.capture((async () => ({ y: d.tensor(await x.item()) })) as any),
+    /asynchronous step|Cannot capture data/,
+  );
+  assert.throws(
+    () => d.capture(() => (new d.Rng(0).permutation(3), { y: d.neg(x) })),
+    /Cannot capture permutation\(\)/,
+  );
+  assert.throws(
+    () => d.capture(() => d.capture(() => ({ y: d.neg(x) })) as never),
+    /steps do not nest/,
+  );
+  assert.equal(d.memory().bytesInUse, before);
+  let leaked: d.Tensor | undefined;
+  const step = d.capture(() => ({ y: leaked = d.keep(d.neg(x)) }));
+  await assert.rejects(
+    async () => await d.neg(leaked!).data(),
+    /inside a captured step/,
+  );
+  step.replay({});
+  assert.deepEqual([...(await step.outputs())[0]!.y], [-1, -2, -3]);
+  step.dispose();
+});
+
+Deno.test("replay() checks its inputs and that outputs are read", async () => {
+  const step = d.capture(({ x }) => ({ y: d.neg(x) }), {
+    inputs: { x: { shape: [2, 2] } },
+    rows: 3,
+  });
+  const x = Float32Array.of(1, 2, 3, 4);
+  assert.throws(
+    () => step.replay({ x: x.slice(1) }),
+    /input x must be f32\[2, 2\].*of 3/,
+  );
+  assert.throws(
+    () => step.replay({ x: Int32Array.of(1, 2, 3, 4) }),
+    /a Int32Array of 4/,
+  );
+  assert.throws(() => step.replay({} as never), /missing/);
+  for (let i = 0; i < 3; i++) step.replay({ x: x.map((v) => v * i) });
+  assert.throws(() => step.replay({ x }), /outputs of 3 replays wait/);
+  assert.deepEqual(
+    (await step.outputs()).map(({ y }) => [...y]),
+    [0, 1, 2].map((i) => [...x].map((v) => -v * i)),
+  );
+  step.dispose();
+});
+
+Deno.test("capture() with a checkpoint draws the same mask twice, and moves on once", async () => {
+  const drops = new d.Rng(3);
+  const w = d.parameter(d.ones([64]));
+  const step = d.capture(({ x }) => {
+    const y = d.checkpoint(
+      (x: d.Tensor) => d.dropout(d.mul(x, w), { p: 0.5, rng: drops }),
+      [x],
+      { rng: drops },
+    );
+    const [dw] = d.gradients(d.sum(y), [w]);
+    return { y: y.detach(), dw: dw! };
+  }, { inputs: { x: { shape: [64] } } });
+  const x = new Float32Array(64).fill(1);
+  step.replay({ x });
+  step.replay({ x });
+  const [a, b] = await step.outputs();
+  assert.deepEqual(a!.dw, a!.y); // both are the mask
+  assert.deepEqual(b!.dw, b!.y);
+  assert.notDeepEqual(a!.y, b!.y);
+  assert.equal(drops.state.calls, 2);
+  step.dispose();
+});
+
+Deno.test("replays hold memory flat", async () => {
+  const { step: body } = trainer(4);
+  const step = d.capture(body, { inputs: INPUTS });
+  const run = async (n: number) => {
+    for (let i = 0; i < n; i++) {
+      step.replay(batch(i));
+      if (i % 50 === 49) await step.outputs();
+    }
+    await step.outputs();
+  };
+  await run(100);
+  const { bytesInUse, buffers, bindGroups } = d.memory();
+  const { rss } = Deno.memoryUsage();
+  await run(1000);
+  const after = d.memory();
+  assert.ok(after.bytesInUse <= bytesInUse); // other tests' tensors may be collected meanwhile
+  assert.deepEqual([after.buffers, after.bindGroups], [buffers, bindGroups]);
+  const grown = Deno.memoryUsage().rss - rss;
+  assert.ok(grown < 40e6, `RSS grew by ${grown} bytes over 1000 replays`);
+  assert.ok(
+    step.info.arenaBytes <= 1.1 * step.info.liveBytes,
+    JSON.stringify(step.info),
+  );
+  step.dispose();
+});
+
+Deno.test("place() never overlaps what is alive together, and wastes little", () => {
+  const rng = new d.Rng(5);
+  for (let round = 0; round < 30; round++) {
+    const count = 5 + round * 4;
+    const pick = (n: number) =>
+      rng.categorical(new Float64Array(n).fill(1), 1)[0]!;
+    const intervals = Array.from({ length: count }, () => {
+      const first = pick(count);
+      return {
+        first,
+        last: first + pick(1 + round),
+        bytes: 16 * (1 + pick(100)),
+      };
+    });
+    const limit = round % 3 === 0 ? 5000 : 1e9;
+    const { arenas, places, liveBytes } = place(intervals, 256, limit);
+    intervals.forEach((a, i) => {
+      assert.ok(places[i]!.offset % 256 === 0);
+      assert.ok(places[i]!.offset + a.bytes <= arenas[places[i]!.arena]!);
+      for (let j = 0; j < i; j++) {
+        const b = intervals[j]!;
+        const together = a.first <= b.last && b.first <= a.last;
+        if (!together || places[i]!.arena !== places[j]!.arena) continue;
+        const [p, q] = [places[i]!.offset, places[j]!.offset];
+        assert.ok(
+          p + a.bytes <= q || q + b.bytes <= p,
+          `${i} and ${j} overlap`,
+        );
+      }
+    });
+    if (limit < 1e9) assert.ok(arenas.every((bytes) => bytes <= limit));
+    else assert.ok(arenas[0]! >= liveBytes && arenas[0]! <= 1.5 * liveBytes);
+  }
+});
