@@ -2,3 +2,5 @@
 alias Pack = f32;
 const WIDTH = 1u;
 fn total(v: Pack) -> f32 { return v; }
+fn largest(v: Pack) -> f32 { return v; }
+fn smallest(v: Pack) -> f32 { return v; }

@@ -7,7 +7,10 @@ import { apply, type Op } from "../tensor/autograd.ts";
 import { ceilDiv, empties, Kernel, requireThat } from "../tensor/kernel.ts";
 import { axesOf, axisOf, broadcastShapes, span } from "../tensor/shape.ts";
 import { show, type Tensor } from "../tensor/tensor.ts";
+import { deviceInfo } from "../tensor/device.ts";
 import { full } from "../tensor/fill.ts";
+import pack1 from "./_pack1.wgsl" with { type: "text" };
+import pack4 from "./_pack4.wgsl" with { type: "text" };
 import source from "./reduce.wgsl" with { type: "text" };
 import { add, div, equal, mul, sub } from "./binary.ts";
 import { expand, reshape } from "./shape.ts";
@@ -23,43 +26,70 @@ export interface ReduceOptions {
 
 type Kind = "SUM" | "MAX" | "MIN" | "SUM_SQUARES";
 
-const kernel = new Kernel("reduce", source);
-/** Invocations that keep a device busy; fewer outputs than this are folded in pieces first. */
-const ENOUGH = 4096;
-/** Columns that a contiguous row is folded into. */
-const COLUMNS = 64;
+const one = new Kernel("reduce", pack1, source);
+const four = new Kernel("reduce", pack4, source);
 
+/**
+ * How many invocations should share a sum of `terms` where `sums` of them are asked for: enough to
+ * fill the device, but none where one invocation is done sooner than a second dispatch.
+ */
+function sharesOf(terms: number, sums: number): number {
+  const { enough, alone, least } = deviceInfo().software
+    ? { enough: 1024, alone: 4096, least: 512 }
+    : { enough: 16384, alone: 512, least: 64 };
+  if (terms <= alone) return 1;
+  return Math.min(ceilDiv(enough, Math.max(1, sums)), ceilDiv(terms, least));
+}
+
+type Sizes = readonly [outer: number, n: number, kept: number, m: number];
+
+/** Folds `n` and `m` of `[outer, n, kept, m]`; returns `[outer, kept]`, of any such shape. */
 function fold(
   kind: Kind,
   x: Tensor,
-  [outer, n, inner]: readonly [number, number, number],
+  [outer, n, kept, m]: Sizes,
   factor: number,
 ): Tensor {
-  const columns = inner === 1 && n >= 4 * COLUMNS ? COLUMNS : inner;
-  const steps = ceilDiv(n * inner, Math.max(1, columns));
-  const wanted = ceilDiv(ENOUGH, Math.max(1, outer * columns));
-  const splits = Math.max(1, Math.min(wanted, ceilDiv(steps, 32)));
-  const last = splits === 1 && columns === inner;
-  const out = empties([outer, splits, columns]);
+  // Without axes between them, what is folded lies in rows.
+  if (kept === 1 && n !== 1) return fold(kind, x, [outer, 1, 1, n * m], factor);
+  if (n === 1 && kept !== 1) {
+    return fold(kind, x, [outer * kept, 1, 1, m], factor);
+  }
+  const byColumn = m === 1 && kept > 1;
+  const kernel = (byColumn ? kept : m) % 4 === 0 ? four : one;
+  const width = kernel.code("WIDTH");
+  const columns = byColumn ? kept / width : kept;
+  const packs = byColumn ? 1 : m / width;
+  const shares = sharesOf(n * m, outer * columns);
+  // A power of two, so that pieces of a large tensor begin where a binding may.
+  const lanes = 2 **
+    Math.floor(Math.log2(Math.max(1, Math.min(shares, packs / 4))));
+  const pieces = Math.max(1, Math.min(n, ceilDiv(shares, lanes)));
+  const last = lanes * pieces === 1;
+  const out = empties([outer, pieces, kept, lanes]);
   const params = {
-    ...{ outer, n, inner, columns, splits, chunk: ceilDiv(steps, splits) },
+    ...{ outer, n, kept: columns, m: packs, pieces, lanes },
+    chunk: ceilDiv(n, pieces),
     factor: last ? factor : 1,
     first: 0,
     carries: Number(outer === 1),
   };
-  kernel.run("fold", params, { x, out }, {
-    constants: { KIND: kernel.code(kind) },
-    workgroups: ({ outer }) => ceilDiv(Number(outer) * splits * columns, 64),
-    ...(outer === 1
-      ? { splitBy: "n", split: ["x"] }
-      : { splitBy: "outer", split: ["x", "out"] }),
-  });
+  kernel.run(
+    byColumn ? "columns" : "rows",
+    params,
+    byColumn ? { x, out } : { x, elements: out },
+    {
+      constants: { KIND: kernel.code(kind) },
+      workgroups: ({ outer }) =>
+        ceilDiv(Number(outer) * pieces * columns * lanes, 64),
+      ...(outer === 1
+        ? { splitBy: n > 1 ? "n" : "m", split: ["x"] }
+        : { splitBy: "outer", split: ["x", "out", "elements"] }),
+    },
+  );
   if (last) return out;
   const next: Kind = kind === "SUM_SQUARES" ? "SUM" : kind;
-  const rest: [number, number, number] = columns === inner
-    ? [outer, splits, inner]
-    : [outer, splits * columns, 1];
-  return fold(next, out, rest, factor);
+  return fold(next, out, [outer, pieces, kept, lanes], factor);
 }
 
 /** Folds the axes, neighbours together, from the last to the first; keeps them with length 1. */
@@ -72,20 +102,33 @@ function foldAxes(
   const shape = [...x.shape];
   let result = x;
   let step = kind;
-  let to = axes.length;
-  while (to > 0) {
-    let from = to - 1;
-    while (from > 0 && axes[from - 1] === axes[from]! - 1) from--;
-    const first = axes[from]!, end = axes[to - 1]! + 1;
-    const sizes = [
-      span(shape, 0, first),
-      span(shape, first, end),
-      span(shape, end),
-    ] as const;
-    result = fold(step, result, sizes, from === 0 ? factor : 1);
-    if (step === "SUM_SQUARES") step = "SUM";
+  let left = [...axes];
+  /** The last neighbours among the axes that are left: the first, and one past the last. */
+  const neighbours = (): [number, number] => {
+    let from = left.length - 1;
+    while (from > 0 && left[from - 1] === left[from]! - 1) from--;
+    const found: [number, number] = [left[from]!, left.at(-1)! + 1];
+    left = left.slice(0, from);
+    return found;
+  };
+  while (left.length > 0) {
+    const [first, end] = neighbours();
+    const inner = span(shape, end), length = span(shape, first, end);
     shape.fill(1, first, end);
-    to = from;
+    let sizes: Sizes = [span(shape, 0, first), length, inner, 1];
+    if (inner === 1 && left.length > 0) { // two folds in one
+      const [before, to] = neighbours();
+      const between = span(shape, to, first);
+      sizes = [
+        span(shape, 0, before),
+        span(shape, before, to),
+        between,
+        length,
+      ];
+      shape.fill(1, before, to);
+    }
+    result = fold(step, result, sizes, left.length === 0 ? factor : 1);
+    if (step === "SUM_SQUARES") step = "SUM";
   }
   if (axes.length === 0) {
     return kind === "SUM_SQUARES" ? mul(x, x) : scale(x, factor);
@@ -291,11 +334,11 @@ export function argMax(
   const index = empties(shape, "i32");
   const outer = span(x.shape, 0, axis), inner = span(x.shape, axis + 1);
   const params = {
-    ...{ outer, n: x.shape[axis]!, inner, columns: inner },
-    ...{ splits: 1, chunk: 0, factor: 1, first: 0, carries: 0 },
+    ...{ outer, n: x.shape[axis]!, kept: inner, m: 1, lanes: 1 },
+    ...{ pieces: 1, chunk: 0, factor: 1, first: 0, carries: 0 },
   };
-  kernel.run("arg_max", params, { x, index }, {
-    constants: { KIND: kernel.code("MAX") },
+  one.run("arg_max", params, { x, index }, {
+    constants: { KIND: one.code("MAX") },
     workgroups: ({ outer }) => ceilDiv(Number(outer) * inner, 64),
     splitBy: "outer",
     split: ["x", "index"],

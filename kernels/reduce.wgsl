@@ -1,20 +1,22 @@
-// reduce: folds an axis into one value.
-//   fold     out[o, s, i] = fold over k of x[o, k, i], for k in piece s of the axis
-//   arg_max  out[o, i] = the first k with the largest x[o, k, i]
-// shapes    x: [outer, n, inner]; out: [outer, splits, columns]; index: [outer, inner]
-//           columns is inner, or 64 for a long contiguous row (inner = 1), whose element e goes to
-//           column e % 64, to be folded again
+// reduce: folds axes into one value.
+//   rows     elements[o, p, k, l] = fold of x[o, j, k, i] over j in piece p of its axis, i = l, l + lanes, ...
+//   columns  out[o, p, k]         = fold of x[o, j, k] over j in piece p of its axis
+//   arg_max  index[o, k]          = the first j with the largest x[o, j, k]
+// shapes    x: [outer, n, kept, m], as packs of WIDTH elements (in columns along kept, m being 1;
+//           arg_max: single elements); elements: [outer, pieces, kept, lanes]; out: [outer, pieces, kept].
+//           Where pieces or lanes are several, what comes out is folded again
 // dispatch  one invocation per output: neighbours read neighbours, and no barrier is needed
 // `factor` multiplies what comes out, so that a mean is one pass. Where x is too large for one
-// binding and outer is 1, it comes in pieces of n; carries = 1 then adds each to those before.
+// binding and outer is 1, it comes in pieces of n, or of m; carries = 1 then adds each to those before.
 struct Params {
-  outer: u32, n: u32, inner: u32, columns: u32, splits: u32, chunk: u32, factor: f32,
+  outer: u32, n: u32, kept: u32, m: u32, pieces: u32, chunk: u32, lanes: u32, factor: f32,
   first: u32, carries: u32,
 }
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> x: array<f32>;
-@group(0) @binding(2) var<storage, read_write> out: array<f32>;
-@group(0) @binding(3) var<storage, read_write> index: array<i32>; // arg_max only
+@group(0) @binding(1) var<storage, read> x: array<Pack>;
+@group(0) @binding(2) var<storage, read_write> out: array<Pack>;
+@group(0) @binding(3) var<storage, read_write> elements: array<f32>;
+@group(0) @binding(4) var<storage, read_write> index: array<i32>;
 const WORKGROUP_SIZE = 64u;
 override KIND: u32; // one of:
 const SUM = 0u;
@@ -22,7 +24,7 @@ const MAX = 1u;
 const MIN = 2u;
 const SUM_SQUARES = 3u;
 
-fn fold2(a: f32, b: f32) -> f32 {
+fn fold2(a: Pack, b: Pack) -> Pack {
   switch (KIND) {
     case MAX: { return max(a, b); }
     case MIN: { return min(a, b); }
@@ -31,50 +33,99 @@ fn fold2(a: f32, b: f32) -> f32 {
   }
 }
 
+// Joins what was folded already: squares are sums by now.
+fn join2(a: Pack, b: Pack) -> Pack {
+  if (KIND == SUM_SQUARES) { return a + b; }
+  return fold2(a, b);
+}
+
+fn join_pack(v: Pack) -> f32 {
+  switch (KIND) {
+    case MAX: { return largest(v); }
+    case MIN: { return smallest(v); }
+    default: { return total(v); }
+  }
+}
+
+// What folding starts from: nothing, or for extremes any element that belongs.
+fn start(at: u32) -> Pack {
+  if (KIND == MAX || KIND == MIN) { return x[at]; }
+  return Pack(0.0);
+}
+
+fn carries() -> bool { return params.carries == 1u && params.first > 0u; }
+
 @compute @workgroup_size(WORKGROUP_SIZE)
-fn fold(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) grid: vec3u) {
+fn rows(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) grid: vec3u) {
   let at = id.x + id.y * grid.x * WORKGROUP_SIZE;
-  let step = params.columns;
-  if (at >= params.outer * params.splits * step) { return; }
-  let row = params.n * params.inner;
-  let i = at % step;
-  let s = (at / step) % params.splits;
-  let base = at / (step * params.splits) * row;
-  var e = s * params.chunk * step + i;
-  let end = min((s + 1u) * params.chunk * step, row);
-  var value = 0.0;
-  if (KIND == MAX || KIND == MIN) { value = x[base + min(i, row - 1u)]; } // of the row, if not of the piece
+  let step = params.lanes;
+  if (at >= params.outer * params.pieces * params.kept * step) { return; }
+  let lane = at % step;
+  let k = at / step % params.kept;
+  let p = at / (step * params.kept);
+  let o = p / params.pieces;
+  let row = params.kept * params.m;
+  let base = o * params.n * row + k * params.m;
+  let begin = (p - o * params.pieces) * params.chunk;
+  let end = min(begin + params.chunk, params.n);
   // Four at a time, as each needs the one before otherwise.
-  var v1 = value; var v2 = value; var v3 = value;
-  for (; e + 3u * step < end; e += 4u * step) {
-    value = fold2(value, x[base + e]);
-    v1 = fold2(v1, x[base + e + step]);
-    v2 = fold2(v2, x[base + e + 2u * step]);
-    v3 = fold2(v3, x[base + e + 3u * step]);
+  var v0 = start(base + min(begin, params.n - 1u) * row + min(lane, params.m - 1u));
+  var v1 = v0; var v2 = v0; var v3 = v0;
+  for (var j = begin; j < end; j++) {
+    var i = base + j * row + lane;
+    let last = base + j * row + params.m;
+    for (; i + 3u * step < last; i += 4u * step) {
+      v0 = fold2(v0, x[i]);
+      v1 = fold2(v1, x[i + step]);
+      v2 = fold2(v2, x[i + 2u * step]);
+      v3 = fold2(v3, x[i + 3u * step]);
+    }
+    for (; i < last; i += step) { v0 = fold2(v0, x[i]); }
   }
-  for (; e < end; e += step) { value = fold2(value, x[base + e]); }
-  if (KIND == MAX) { value = max(max(value, v1), max(v2, v3)); }
-  else if (KIND == MIN) { value = min(min(value, v1), min(v2, v3)); }
-  else { value = (value + v1) + (v2 + v3); }
-  value *= params.factor;
-  if (params.carries == 1u && params.first > 0u) {
-    if (KIND == MAX) { value = max(value, out[at]); }
-    else if (KIND == MIN) { value = min(value, out[at]); }
-    else { value += out[at]; }
+  var value = join_pack(join2(join2(v0, v1), join2(v2, v3))) * params.factor;
+  if (carries()) {
+    if (KIND == MAX) { value = max(value, elements[at]); }
+    else if (KIND == MIN) { value = min(value, elements[at]); }
+    else { value += elements[at]; }
   }
+  elements[at] = value;
+}
+
+@compute @workgroup_size(WORKGROUP_SIZE)
+fn columns(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) grid: vec3u) {
+  let at = id.x + id.y * grid.x * WORKGROUP_SIZE;
+  let step = params.kept;
+  if (at >= params.outer * params.pieces * step) { return; }
+  let p = at / step;
+  let o = p / params.pieces;
+  let base = o * params.n * step + at % step;
+  let begin = (p - o * params.pieces) * params.chunk;
+  let end = base + min(begin + params.chunk, params.n) * step;
+  var v0 = start(base + min(begin, params.n - 1u) * step);
+  var v1 = v0; var v2 = v0; var v3 = v0;
+  var i = base + begin * step;
+  for (; i + 3u * step < end; i += 4u * step) {
+    v0 = fold2(v0, x[i]);
+    v1 = fold2(v1, x[i + step]);
+    v2 = fold2(v2, x[i + 2u * step]);
+    v3 = fold2(v3, x[i + 3u * step]);
+  }
+  for (; i < end; i += step) { v0 = fold2(v0, x[i]); }
+  var value = join2(join2(v0, v1), join2(v2, v3)) * params.factor;
+  if (carries()) { value = join2(value, out[at]); }
   out[at] = value;
 }
 
 @compute @workgroup_size(WORKGROUP_SIZE)
 fn arg_max(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) grid: vec3u) {
   let at = id.x + id.y * grid.x * WORKGROUP_SIZE;
-  if (at >= params.outer * params.inner) { return; }
-  let base = at / params.inner * params.n * params.inner + at % params.inner;
+  if (at >= params.outer * params.kept) { return; }
+  let base = at / params.kept * params.n * params.kept + at % params.kept;
   var best = 0u;
-  var largest = x[base];
+  var greatest = total(x[base]);
   for (var k = 1u; k < params.n; k++) {
-    let value = x[base + k * params.inner];
-    if (value > largest) { largest = value; best = k; }
+    let value = total(x[base + k * params.kept]);
+    if (value > greatest) { greatest = value; best = k; }
   }
   index[at] = i32(best);
 }

@@ -66,6 +66,12 @@ const SHAPES: [number[], number | number[] | undefined][] = [
   [[3, 1031], 1],
   [[2, 263, 5], 1],
   [[2, 129, 3], [0, 1]],
+  [[3, 2, 5, 2, 3], [1, 3, 4]], // two folds in one, between axes that stay
+  [[37, 3, 128], [0, 2]], // in several shares along both axes
+  [[1031, 2, 5], [0, 2]],
+  [[4100, 4], 0],
+  [[4099, 3], 0],
+  [[16400], undefined],
 ];
 
 for (const [name, f, exact] of CASES) {
