@@ -7,6 +7,7 @@
 import { apply, type Op } from "../tensor/autograd.ts";
 import { Kernel, like, type Params, requireThat } from "../tensor/kernel.ts";
 import type { Tensor } from "../tensor/tensor.ts";
+import type { Live } from "../tensor/trace.ts";
 import source from "./unary.wgsl" with { type: "text" };
 
 const kernel = new Kernel("unary", source);
@@ -14,8 +15,8 @@ const kernel = new Kernel("unary", source);
 function run(
   entry: string,
   kind: string,
-  a: number,
-  b: number,
+  a: number | Live,
+  b: number | Live,
   tensors: Record<string, Tensor>,
 ) {
   const out = like(tensors.x!);
@@ -31,8 +32,8 @@ function run(
 function unary(
   name: string,
   kind: string,
-): (x: Tensor, a?: number, b?: number) => Tensor {
-  const op: Op<[x: Tensor], { a: number; b: number }> = {
+): (x: Tensor, a?: number | Live, b?: number | Live) => Tensor {
+  const op: Op<[x: Tensor], { a: number | Live; b: number | Live }> = {
     name,
     forward: ([x], { a, b }) => run("forward", kind, a, b, { x }),
     backward: (dy, [x], { a, b }) => [run("backward", kind, a, b, { x, dy })],
@@ -141,7 +142,7 @@ export function powScalar(x: Tensor, exponent: number): Tensor {
   return exponent === 2 ? square(x) : powOp(x, exponent);
 }
 
-/** `factor · x + offset` for numbers. */
-export function scale(x: Tensor, factor: number, offset = 0): Tensor {
+/** `factor · x + offset` for numbers; the factor may be one that changes from step to step. */
+export function scale(x: Tensor, factor: number | Live, offset = 0): Tensor {
   return scaleOp(x, factor, offset);
 }

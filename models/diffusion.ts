@@ -6,9 +6,14 @@
  * @module
  */
 import { add, mul } from "../kernels/binary.ts";
-import { clamp } from "../kernels/unary.ts";
+import { indexSelect } from "../kernels/index.ts";
+import { reshape } from "../kernels/shape.ts";
+import { clamp, scale } from "../kernels/unary.ts";
 import { mseLoss } from "../nn/losses.ts";
-import { type Tensor, tensor } from "../tensor/tensor.ts";
+import { keep, outsideCapture } from "../tensor/context.ts";
+import { full } from "../tensor/fill.ts";
+import { Tensor, tensor } from "../tensor/tensor.ts";
+import { live } from "../tensor/trace.ts";
 import {
   cosineBetas,
   linearBetas,
@@ -20,6 +25,12 @@ import {
  * network was trained with); returns a tensor like `x`.
  */
 export type Denoiser = (x: Tensor, t: Tensor) => Tensor;
+
+/**
+ * Timesteps of a batch: one per example on the host or, i32 `[N]`, on the device; or one for all that
+ * is asked for when the step runs, and again before every replay of a captured one.
+ */
+export type Timesteps = Int32Array | Tensor | (() => number);
 
 /** Variance of an ancestral step: `fixedlarge` is β_t, `fixedsmall` the posterior's β̃_t. */
 export type VarianceName = "fixedlarge" | "fixedsmall";
@@ -67,6 +78,7 @@ export class GaussianDiffusion {
   /** What the denoiser is told at each step. */
   readonly timestepMap: Int32Array<ArrayBuffer>;
   readonly #options: DiffusionOptions;
+  readonly #tables = new Map<string, Tensor>();
 
   /**
    * Computes the tables.
@@ -136,86 +148,83 @@ export class GaussianDiffusion {
     });
   }
 
-  /** The timesteps as a denoiser is told them: f32 `[N]`. */
-  times(t: Int32Array): Tensor {
-    return tensor(Float32Array.from(t, (step) => this.timestepMap[step]!));
+  /** The timesteps as a denoiser is told them: f32 `[N]`, for a batch of `n`. */
+  times(t: Timesteps, n: number): Tensor {
+    const told = (i: number) => this.timestepMap[i]!;
+    if (typeof t === "function") return full([n], live(() => told(t())));
+    if (t instanceof Tensor) {
+      return indexSelect(this.#table("told", told), 0, t);
+    }
+    return tensor(Float32Array.from(t, told));
   }
 
-  /** Draws x_t ~ q(x_t | x_0) = √ᾱ_t x_0 + √(1 - ᾱ_t) ε, eq. 4. `x0`, `noise`: `[N, …]`; `t`: N. */
-  qSample(x0: Tensor, t: Int32Array, noise: Tensor): Tensor {
-    const signal = perSample(x0, t, (i) => Math.sqrt(this.alphasCumprod[i]!));
-    const spread = perSample(
-      x0,
-      t,
-      (i) => Math.sqrt(1 - this.alphasCumprod[i]!),
+  /** Draws x_t ~ q(x_t | x_0) = √ᾱ_t x_0 + √(1 - ᾱ_t) ε, eq. 4. `x0`, `noise`: `[N, …]`. */
+  qSample(x0: Tensor, t: Timesteps, noise: Tensor): Tensor {
+    const bar = this.alphasCumprod;
+    return add(
+      this.#times("signal", (i) => Math.sqrt(bar[i]!), t, x0),
+      this.#times("spread", (i) => Math.sqrt(1 - bar[i]!), t, noise),
     );
-    return add(mul(signal, x0), mul(spread, noise));
   }
 
   /** x̂_0 = (x_t - √(1 - ᾱ_t) ε̂) / √ᾱ_t, limited to [-1, 1] if `clipDenoised`. */
-  predictStart(xt: Tensor, t: Int32Array, eps: Tensor): Tensor {
-    const signal = perSample(
-      xt,
-      t,
-      (i) => 1 / Math.sqrt(this.alphasCumprod[i]!),
+  predictStart(xt: Tensor, t: Timesteps, eps: Tensor): Tensor {
+    const bar = this.alphasCumprod;
+    const x0 = add(
+      this.#times("1/signal", (i) => 1 / Math.sqrt(bar[i]!), t, xt),
+      this.#times("-spread/signal", (i) => -Math.sqrt(1 / bar[i]! - 1), t, eps),
     );
-    const spread = perSample(
-      xt,
-      t,
-      (i) => -Math.sqrt(1 / this.alphasCumprod[i]! - 1),
-    );
-    const x0 = add(mul(signal, xt), mul(spread, eps));
     return this.#options.clipDenoised ?? true
       ? clamp(x0, { min: -1, max: 1 })
       : x0;
   }
 
   /** ε = (x_t - √ᾱ_t x_0) / √(1 - ᾱ_t), the noise that x_0 implies. */
-  predictNoise(xt: Tensor, t: Int32Array, x0: Tensor): Tensor {
-    const whole = perSample(
-      xt,
-      t,
-      (i) => 1 / Math.sqrt(1 - this.alphasCumprod[i]!),
+  predictNoise(xt: Tensor, t: Timesteps, x0: Tensor): Tensor {
+    const bar = this.alphasCumprod;
+    return add(
+      this.#times("1/spread", (i) => 1 / Math.sqrt(1 - bar[i]!), t, xt),
+      this.#times(
+        "-signal/spread",
+        (i) => -Math.sqrt(bar[i]! / (1 - bar[i]!)),
+        t,
+        x0,
+      ),
     );
-    const signal = perSample(
-      xt,
-      t,
-      (i) => -Math.sqrt(this.alphasCumprod[i]! / (1 - this.alphasCumprod[i]!)),
-    );
-    return add(mul(whole, xt), mul(signal, x0));
   }
 
   /** Mean of q(x_{t-1} | x_t, x_0), eq. 7; its log variance is `posteriorLogVarianceClipped[t]`. */
-  posteriorMean(x0: Tensor, xt: Tensor, t: Int32Array): Tensor {
-    const first = perSample(xt, t, (i) => this.posteriorMeanCoef1[i]!);
-    const second = perSample(xt, t, (i) => this.posteriorMeanCoef2[i]!);
-    return add(mul(first, x0), mul(second, xt));
+  posteriorMean(x0: Tensor, xt: Tensor, t: Timesteps): Tensor {
+    return add(
+      this.#times("mean1", (i) => this.posteriorMeanCoef1[i]!, t, x0),
+      this.#times("mean2", (i) => this.posteriorMeanCoef2[i]!, t, xt),
+    );
   }
 
   /** L_simple, eq. 14: the mean of |ε - ε̂|² over batch and pixels, with one timestep per example. */
-  loss(denoise: Denoiser, x0: Tensor, t: Int32Array, noise: Tensor): Tensor {
-    return mseLoss(denoise(this.qSample(x0, t, noise), this.times(t)), noise);
+  loss(denoise: Denoiser, x0: Tensor, t: Timesteps, noise: Tensor): Tensor {
+    const xt = this.qSample(x0, t, noise);
+    return mseLoss(denoise(xt, this.times(t, x0.shape[0]!)), noise);
   }
 
   /** One step of the reverse process, Algorithm 2: x_{t-1} = mean + σ_t z, and no z at t = 0. */
-  ancestralStep(xt: Tensor, t: Int32Array, eps: Tensor, z: Tensor): Tensor {
+  ancestralStep(xt: Tensor, t: Timesteps, eps: Tensor, z: Tensor): Tensor {
     const mean = this.posteriorMean(this.predictStart(xt, t, eps), xt, t);
-    const sigma = perSample(
-      xt,
-      t,
-      (i) => i === 0 ? 0 : Math.exp(0.5 * this.logVariance[i]!),
-    );
-    return add(mean, mul(sigma, z));
+    const sigma = (i: number) =>
+      i === 0 ? 0 : Math.exp(0.5 * this.logVariance[i]!);
+    return add(mean, this.#times("sigma", sigma, t, z));
   }
 
   /**
    * One step of DDIM (Song et al. 2021, arXiv:2010.02502, eq. 12) to an earlier timestep, -1 being x_0.
    * `eta` 0 is deterministic, 1 has the variance of an ancestral step.
+   *
+   * @param tPrev Given in the way of `t`, but not on the device.
    */
-  ddimStep(
+  ddimStep<T extends Exclude<Timesteps, Tensor>>(
     xt: Tensor,
-    t: Int32Array,
-    tPrev: Int32Array,
+    t: T,
+    tPrev: T,
     eps: Tensor,
     eta = 0,
     z?: Tensor,
@@ -225,38 +234,72 @@ export class GaussianDiffusion {
       ? this.predictNoise(xt, t, x0)
       : eps;
     const bar = (i: number) => i < 0 ? 1 : this.alphasCumprod[i]!;
-    const sigma = (i: number) => {
-      const now = bar(t[i]!), then = bar(tPrev[i]!);
-      return eta * Math.sqrt((1 - then) / (1 - now)) *
-        Math.sqrt(1 - now / then);
-    };
-    const positions = t.map((_, i) => i);
-    const toStart = perSample(xt, positions, (i) => Math.sqrt(bar(tPrev[i]!)));
-    const toNoise = perSample(
-      xt,
-      positions,
-      (i) => Math.sqrt(Math.max(0, 1 - bar(tPrev[i]!) - sigma(i) ** 2)),
+    const sigma = (i: number, before: number) =>
+      eta * Math.sqrt((1 - bar(before)) / (1 - bar(i))) *
+      Math.sqrt(1 - bar(i) / bar(before));
+    /** `factor(t, tPrev) · x`. */
+    const weigh = (factor: (i: number, before: number) => number, x: Tensor) =>
+      typeof t === "function"
+        ? scale(x, live(() => factor(t(), (tPrev as () => number)())))
+        : mul(
+          perExample(
+            Array.from(t, (i, k) => factor(i, (tPrev as Int32Array)[k]!)),
+            x,
+          ),
+          x,
+        );
+    const next = add(
+      weigh((_, before) => Math.sqrt(bar(before)), x0),
+      weigh(
+        (i, before) =>
+          Math.sqrt(Math.max(0, 1 - bar(before) - sigma(i, before) ** 2)),
+        direction,
+      ),
     );
-    const next = add(mul(toStart, x0), mul(toNoise, direction));
-    if (eta === 0 || !z) return next;
-    return add(next, mul(perSample(xt, positions, sigma), z));
+    return eta === 0 || !z ? next : add(next, weigh(sigma, z));
+  }
+
+  /** `factor(t) · x`, each example with its own t. */
+  #times(
+    name: string,
+    factor: (t: number) => number,
+    t: Timesteps,
+    x: Tensor,
+  ): Tensor {
+    if (typeof t === "function") return scale(x, live(() => factor(t())));
+    if (t instanceof Tensor) {
+      const factors = indexSelect(this.#table(name, factor), 0, t);
+      return mul(
+        reshape(factors, [t.size, ...x.shape.slice(1).map(() => 1)]),
+        x,
+      );
+    }
+    return mul(perExample(Array.from(t, factor), x), x);
+  }
+
+  /** A function of the timestep on the device, f32 `[T]`. */
+  #table(name: string, value: (t: number) => number): Tensor {
+    let table = this.#tables.get(name);
+    if (!table) {
+      const values = Float32Array.from(
+        { length: this.timesteps },
+        (_, t) => value(t),
+      );
+      table = outsideCapture(() => keep(tensor(values)));
+      this.#tables.set(name, table);
+    }
+    return table;
   }
 }
 
 /** One factor per example, shaped `[N, 1, …]` to multiply `like`. */
-function perSample(
-  like: Tensor,
-  t: Int32Array,
-  factor: (t: number) => number,
-): Tensor {
-  if (t.length !== like.shape[0]) {
+function perExample(factors: readonly number[], like: Tensor): Tensor {
+  if (factors.length !== like.shape[0]) {
     throw new TypeError(
-      `Cannot diffuse as there must be one timestep per example: there are ${t.length}, the batch ` +
-        `is [${like.shape.join(", ")}]`,
+      `Cannot diffuse as there must be one timestep per example: there are ${factors.length}, the ` +
+        `batch is [${like.shape.join(", ")}]`,
     );
   }
-  return tensor(Float32Array.from(t, factor), [
-    t.length,
-    ...like.shape.slice(1).map(() => 1),
-  ]);
+  const shape = [factors.length, ...like.shape.slice(1).map(() => 1)];
+  return tensor(Float32Array.from(factors), shape);
 }

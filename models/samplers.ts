@@ -1,10 +1,14 @@
 /**
- * Samplers: from noise to images, every evaluation of the network in sight.
+ * Samplers: from noise to images, every evaluation of the network in sight. A step is captured, so a
+ * denoiser must be synchronous and compute on the device; see `capture`.
  *
  * @module
  */
-import { noGrad, scope } from "../tensor/context.ts";
+import { capture } from "../tensor/capture.ts";
+import { keep, noGrad } from "../tensor/context.ts";
 import { sync } from "../tensor/device.ts";
+import { copyInPlace } from "../tensor/fill.ts";
+import { like } from "../tensor/kernel.ts";
 import type { Rng } from "../tensor/rng.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 import type { Denoiser, GaussianDiffusion } from "./diffusion.ts";
@@ -21,23 +25,36 @@ export interface SamplerOptions {
 /** Steps between waits for the device, so that its queue stays short and the process responsive. */
 const STEPS_PER_WAIT = 8;
 
-/** Runs `step` for i = total - 1 … 0, keeping only the newest tensor. */
+/**
+ * Runs `step` for i = total - 1 … 0: it is captured once, and replayed with another i each time.
+ *
+ * @param step From x and a function that tells i to the next x.
+ */
 async function descend(
   xT: Tensor,
   total: number,
   onStep: SamplerOptions["onStep"],
-  step: (x: Tensor, i: number) => Tensor,
+  step: (x: Tensor, i: () => number) => Tensor,
 ): Promise<Tensor> {
-  let x = xT.detach();
-  for (let i = total - 1; i >= 0; i--) {
-    const next = scope(() => noGrad(() => step(x, i)));
+  const x = keep(like(xT));
+  copyInPlace(x, xT);
+  let i = total - 1;
+  const captured = capture(() => {
+    copyInPlace(x, noGrad(() => step(x, () => i)));
+    return {};
+  });
+  try {
+    for (; i >= 0; i--) {
+      captured.replay({});
+      const done = total - i;
+      if (done % STEPS_PER_WAIT === 0) await sync();
+      await onStep?.(done, total, x);
+    }
+    return x.detach(); // belongs to the caller's scope
+  } finally {
+    captured.dispose();
     x.dispose();
-    x = next;
-    const done = total - i;
-    if (done % STEPS_PER_WAIT === 0) await sync();
-    await onStep?.(done, total, x);
   }
-  return x;
 }
 
 /**
@@ -59,14 +76,9 @@ export function sampleAncestral(
     ? diffusion
     : diffusion.respaced(evenTimesteps(diffusion.timesteps, steps));
   const n = xT.shape[0]!;
-  return descend(xT, steps, onStep, (x, i) => {
-    const t = new Int32Array(n).fill(i);
-    return process.ancestralStep(
-      x,
-      t,
-      denoise(x, process.times(t)),
-      rng.normal(x.shape),
-    );
+  return descend(xT, steps, onStep, (x, t) => {
+    const eps = denoise(x, process.times(t, n));
+    return process.ancestralStep(x, t, eps, rng.normal(x.shape));
   });
 }
 
@@ -93,16 +105,10 @@ export function sampleDdim(
   const visited = evenTimesteps(diffusion.timesteps, steps);
   const n = xT.shape[0]!;
   return descend(xT, steps, onStep, (x, i) => {
-    const t = new Int32Array(n).fill(visited[i]!);
-    const tPrev = new Int32Array(n).fill(i === 0 ? -1 : visited[i - 1]!);
+    const t = () => visited[i()]!,
+      tPrev = () => i() === 0 ? -1 : visited[i() - 1]!;
+    const eps = denoise(x, diffusion.times(t, n));
     const z = eta > 0 ? rng!.normal(x.shape) : undefined;
-    return diffusion.ddimStep(
-      x,
-      t,
-      tPrev,
-      denoise(x, diffusion.times(t)),
-      eta,
-      z,
-    );
+    return diffusion.ddimStep(x, t, tPrev, eps, eta, z);
   });
 }

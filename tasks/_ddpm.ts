@@ -1,7 +1,7 @@
 /**
  * A diffusion model and its training: network, moving average, optimizer, and everything that a
- * checkpoint holds of them. Step s of a run is a pure function of seed and s, so that a resumed run
- * continues bit for bit.
+ * checkpoint holds of them, so that a resumed run continues bit for bit. A training step is captured
+ * and replayed.
  *
  * @module
  */
@@ -9,6 +9,9 @@ import {
   AdamW,
   add,
   type Batch,
+  capture,
+  type CapturedStep,
+  type CaptureInfo,
   clipGradNorm,
   concat,
   type Dataset,
@@ -17,12 +20,12 @@ import {
   GaussianDiffusion,
   gradients,
   type HostTensor,
-  keep,
   minimum,
   narrow,
   parseSafetensors,
   reshape,
   Rng,
+  type RngState,
   sampleAncestral,
   sampleDdim,
   saveSafetensors,
@@ -34,18 +37,17 @@ import {
   toBytes,
   UNet,
 } from "../mod.ts";
-import { philoxWords, toUnit } from "../tensor/philox.ts";
 import { checkConfig } from "./_config.ts";
 import { type DdpmConfig, ddpmSchema } from "./_ddpm_config.ts";
 
-/** Streams of the run's seed; dropout and ancestral noise have one per step or batch from theirs on. */
+/** Streams of the run's seed; ancestral noise has one per batch of samples from its own on. */
 const STREAM = {
   weights: 1,
   timesteps: 2,
   noise: 3,
-  samples: 4,
+  dropout: 4,
+  samples: 5,
   ancestral: 1_000,
-  dropout: 1_000_000,
 } as const;
 /** Images that go through the network at once while sampling. */
 const SAMPLE_BATCH = 64;
@@ -198,6 +200,9 @@ export class DdpmModel {
   }
 }
 
+/** What a step is given: floats in [-1, 1], and class ids. */
+type StepInput = "images" | "labels";
+
 /** A `DdpmModel` with what training adds to it. */
 export class DdpmTrainer extends DdpmModel {
   /** Updates the weights. */
@@ -206,10 +211,13 @@ export class DdpmTrainer extends DdpmModel {
   readonly ema: Ema;
   /** Optimizer steps done. */
   step = 0;
-  readonly #parameters: Tensor[];
   readonly #schedule: Schedule;
-  /** Loss and gradient norm of each step since the last log line, on the device, `[2]`. */
-  #pending: Tensor[] = [];
+  readonly #rngs: Readonly<Record<"timesteps" | "noise" | "dropout", Rng>>;
+  /** Captured when first needed, as the capture compiles the kernels. */
+  #captured: CapturedStep<StepInput, "loss" | "norm"> | undefined;
+  /** Loss and gradient norm of steps since the last log line, as far as they were read. */
+  #rows: [loss: number, norm: number][] = [];
+  #unread = 0;
 
   /** Draws the initial weights from the configuration's seed. */
   constructor(config: DdpmConfig, shape: DataShape) {
@@ -217,7 +225,6 @@ export class DdpmTrainer extends DdpmModel {
     const { learningRate, betas, eps, weightDecay, warmupSteps, schedule } =
       config.optimizer;
     const named = this.unet.namedParameters();
-    this.#parameters = Object.values(named);
     this.optimizer = new AdamW(named, {
       learningRate,
       betas,
@@ -233,6 +240,11 @@ export class DdpmTrainer extends DdpmModel {
       : schedules.constant(learningRate);
     this.#schedule = (step) =>
       step < warmupSteps ? learningRate * (step + 1) / warmupSteps : rest(step);
+    this.#rngs = {
+      timesteps: new Rng(config.seed, STREAM.timesteps),
+      noise: new Rng(config.seed, STREAM.noise),
+      dropout: new Rng(config.seed, STREAM.dropout),
+    };
   }
 
   /** Learning rate of a step, counted from 0. */
@@ -242,58 +254,66 @@ export class DdpmTrainer extends DdpmModel {
 
   /** Steps whose losses `takeLosses` has not returned yet. */
   get pendingSteps(): number {
-    return this.#pending.length;
+    return this.#rows.length + this.#unread;
   }
 
-  /** One optimizer step on a batch. Nothing is read back. */
-  train(batch: Batch): void {
-    const { config, shape, step } = this;
-    const { timesteps } = config.diffusion;
+  /** Memory and work of a step; undefined before the first. */
+  get stepInfo(): CaptureInfo | undefined {
+    return this.#captured?.info;
+  }
+
+  /** One optimizer step on a batch. Nothing is waited for. */
+  train({ images, labels }: Batch): void {
+    this.#captured ??= this.#capture();
+    this.optimizer.learningRate = this.learningRate(this.step);
+    this.#captured.replay({ images, labels });
+    this.#unread++;
+    this.step++;
+  }
+
+  #capture(): CapturedStep<StepInput, "loss" | "norm"> {
+    const { config, shape, diffusion } = this;
     const n = config.batchSize;
-    const t = Int32Array.from(
-      philoxWords(n, [config.seed, STREAM.timesteps], step),
-      (word) => Math.floor(toUnit(word) * timesteps),
-    );
-    this.optimizer.learningRate = this.learningRate(step);
-    const pending = scope(() => {
-      const x0 = tensor(batch.images, [
-        n,
-        shape.channels,
-        shape.height,
-        shape.width,
-      ]);
-      const y = config.conditional ? tensor(batch.labels) : undefined;
-      const noise = new Rng(config.seed, STREAM.noise);
-      noise.state = { ...noise.state, calls: step };
-      const rng = new Rng(config.seed, STREAM.dropout + step);
+    const { timesteps: drawT, noise: drawNoise, dropout: rng } = this.#rngs;
+    const parameters = this.unet.parameters();
+    const { gradientClip } = config.optimizer;
+    return capture(({ images, labels }: Record<StepInput, Tensor>) => {
+      const t = drawT.integers([n], 0, diffusion.timesteps);
+      const noise = drawNoise.normal(images.shape);
+      const y = config.conditional ? labels : undefined;
       const denoise = (x: Tensor, t: Tensor) =>
         this.unet.forward(x, t, { y, training: true, rng });
-      const loss = this.diffusion.loss(denoise, x0, t, noise.normal(x0.shape));
-      const found = gradients(loss, this.#parameters);
-      const { norm } = clipGradNorm(found, Infinity);
-      const { gradientClip } = config.optimizer;
+      const loss = diffusion.loss(denoise, images, t, noise);
+      const found = gradients(loss, parameters);
+      const { norm } = clipGradNorm(found, Infinity); // measures; the optimizer scales
       const scale = gradientClip > 0
         ? reshape(minimum(div(gradientClip, add(norm, 1e-6)), 1), [1])
         : undefined;
       this.optimizer.step(found, { scale });
       this.ema.update();
-      return concat([reshape(loss.detach(), [1]), reshape(norm, [1])]);
+      return { loss: loss.detach(), norm };
+    }, {
+      inputs: {
+        images: { shape: [n, shape.channels, shape.height, shape.width] },
+        labels: { shape: [n], dtype: "i32" },
+      },
+      rows: Math.max(64, config.logEvery),
     });
-    this.#pending.push(keep(pending));
-    this.step++;
   }
 
   /** Mean loss and gradient norm since the last call; waits for the device. */
   async takeLosses(): Promise<{ loss: number; gradNorm: number }> {
-    const rows = await this.#readPending();
-    for (const tensor of this.#pending.splice(0)) tensor.dispose();
-    const mean = (column: number) =>
-      rows.reduce((sum, row) => sum + row[column]!, 0) / rows.length;
+    await this.#readRows();
+    const rows = this.#rows.splice(0);
+    const mean = (column: 0 | 1) =>
+      rows.reduce((sum, row) => sum + row[column], 0) / rows.length;
     return { loss: mean(0), gradNorm: mean(1) };
   }
 
-  #readPending() {
-    return Promise.all(this.#pending.map((tensor) => tensor.data()));
+  async #readRows(): Promise<void> {
+    const outputs = await this.#captured?.outputs() ?? [];
+    for (const { loss, norm } of outputs) this.#rows.push([loss[0]!, norm[0]!]);
+    this.#unread = 0;
   }
 
   /** `sample` with the moving average for weights. Classes are drawn in turn. */
@@ -309,20 +329,25 @@ export class DdpmTrainer extends DdpmModel {
 
   /** All that `restore` needs, as a safetensors file. */
   async checkpoint(): Promise<Uint8Array> {
-    const pending = await this.#readPending();
-    const rows: HostTensor = {
+    await this.#readRows();
+    const pending: HostTensor = {
       dtype: "f32",
-      shape: [pending.length, 2],
-      data: Float32Array.from(pending.flatMap((row) => [...row])),
+      shape: [this.#rows.length, 2],
+      data: Float32Array.from(this.#rows.flat()),
     };
     return await saveSafetensors({
       ...this.unet.stateDict("model."),
       ...this.ema.stateDict("ema."),
       ...this.optimizer.stateDict("optimizer."),
-      "train.pending": rows,
+      "train.pending": pending,
     }, {
       format: FORMAT,
       step: String(this.step),
+      rng: JSON.stringify(
+        Object.fromEntries(
+          Object.entries(this.#rngs).map(([name, { state }]) => [name, state]),
+        ),
+      ),
       config: JSON.stringify(this.config),
       shape: JSON.stringify(this.shape),
     });
@@ -336,16 +361,18 @@ export class DdpmTrainer extends DdpmModel {
    * @throws {TypeError} If it is of another architecture; the message names the differences.
    */
   restore(bytes: Uint8Array<ArrayBuffer>, path: string): void {
-    const { tensors, step } = readCheckpoint(bytes, path);
+    const { tensors, step, rng } = readCheckpoint(bytes, path);
     const { "train.pending": pending, ...rest } = tensors;
     this.unet.loadStateDict(under("model.", rest));
     this.ema.loadStateDict(under("ema.", rest));
     this.optimizer.loadStateDict(under("optimizer.", rest));
-    const data = pending?.data as Float32Array<ArrayBuffer> | undefined ??
-      new Float32Array();
-    this.#pending = Array.from(
+    for (const [name, generator] of Object.entries(this.#rngs)) {
+      generator.state = rng[name]!;
+    }
+    const data = pending?.data ?? [];
+    this.#rows = Array.from(
       { length: data.length / 2 },
-      (_, i) => keep(tensor(data.slice(2 * i, 2 * i + 2))),
+      (_, i) => [data[2 * i]!, data[2 * i + 1]!],
     );
     this.step = step;
   }
@@ -365,6 +392,7 @@ function under<T>(
 interface Checkpoint {
   tensors: Record<string, HostTensor>;
   step: number;
+  rng: Record<string, RngState>;
   config: DdpmConfig;
   shape: DataShape;
 }
@@ -383,6 +411,7 @@ function readCheckpoint(
   return {
     tensors,
     step: Number(metadata.step),
+    rng: JSON.parse(metadata.rng!),
     config: checkConfig(ddpmSchema, JSON.parse(metadata.config!), path),
     shape: JSON.parse(metadata.shape!),
   };

@@ -59,6 +59,11 @@ export const TASKS = [
     examples: ["deno task bench", "deno task bench --json"],
   },
   {
+    name: "tune",
+    summary: "Measures which kernels are fastest on this adapter, and keeps it",
+    examples: ["deno task tune", "deno task tune --json --no-write"],
+  },
+  {
     name: "test",
     summary: "Runs the static checks and the tests",
     examples: ["deno task test", "deno task test --quick tests/kernels"],

@@ -422,6 +422,7 @@ export async function main(
     trainingSeconds: Number(watch.totalSeconds.toFixed(1)),
     imagesPerSecond: rate,
     loss: last.loss,
+    stepBytes: trainer.stepInfo?.arenaBytes,
     peakBytes: memory().peakBytes,
     adapter: info.adapter,
   };

@@ -3,28 +3,29 @@
  *
  * @module
  */
-import { Kernel, type Params } from "./kernel.ts";
+import { bitsOf, Kernel, type Params } from "./kernel.ts";
 import { type DType, Tensor } from "./tensor.ts";
+import { Live } from "./trace.ts";
 import source from "./fill.wgsl" with { type: "text" };
 
 const kernel = new Kernel("fill", source);
 const workgroups = ({ n }: Params) => Math.ceil(Number(n) / 256);
 
 /**
- * A tensor with every element equal to `value`.
+ * A tensor with every element equal to `value`, which may be one that changes from step to step.
  *
  * @param dtype Defaults to `f32`.
  */
 export function full(
   shape: readonly number[],
-  value: number,
+  value: number | Live,
   dtype: DType = "f32",
 ): Tensor {
   const out = new Tensor([...shape], dtype);
-  const bits = new DataView(new ArrayBuffer(4));
-  if (dtype === "f32") bits.setFloat32(0, value);
-  else bits.setInt32(0, value);
-  return kernel.run("fill", { n: out.size, bits: bits.getUint32(0) }, { out }, {
+  const bits = value instanceof Live
+    ? new Live(() => bitsOf(value.value(), dtype))
+    : bitsOf(value, dtype);
+  return kernel.run("fill", { n: out.size, bits }, { out }, {
     workgroups,
     splitBy: "n",
     split: ["out"],

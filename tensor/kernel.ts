@@ -293,8 +293,8 @@ export class Kernel {
 
 const word = new DataView(new ArrayBuffer(4));
 
-/** A number as its 32 bits. */
-function bitsOf(value: number, type: Field["type"]): number {
+/** A number as its 32 bits. @internal */
+export function bitsOf(value: number, type: Field["type"]): number {
   if (type === "f32") word.setFloat32(0, value);
   else if (type === "i32") word.setInt32(0, value);
   else word.setUint32(0, value);
