@@ -18,6 +18,12 @@ export * from "./datasets/digits.ts";
 export * from "./datasets/folder.ts";
 export * from "./datasets/load.ts";
 export * from "./datasets/mnist.ts";
+export {
+  setVariants,
+  type Variant,
+  VARIANTS,
+  withVariant,
+} from "./kernels/_variants.ts";
 export { attention, multiheadAttention } from "./kernels/attention.ts";
 export { batchNorm, type BatchNormOptions } from "./kernels/batch_norm.ts";
 export * from "./kernels/binary.ts";
@@ -115,6 +121,7 @@ export {
   isRecording,
   keep,
   noGrad,
+  outsideCapture,
   scope,
 } from "./tensor/context.ts";
 export { deviceError, deviceInfo, sync } from "./tensor/device.ts";

@@ -6,7 +6,10 @@
 import { apply, type Op } from "../tensor/autograd.ts";
 import { ceilDiv, empties, Kernel, requireThat } from "../tensor/kernel.ts";
 import type { Tensor } from "../tensor/tensor.ts";
+import tile from "./_tile.wgsl" with { type: "text" };
+import { enoughInvocations, formOf, variantOf } from "./_variants.ts";
 import source from "./conv2d.wgsl" with { type: "text" };
+import tiled from "./conv2d_tiled.wgsl" with { type: "text" };
 import { splitsOf } from "./matmul.ts";
 import { sum } from "./reduce.ts";
 
@@ -48,10 +51,7 @@ export interface Geometry {
 export type Size = readonly [height: number, width: number];
 type Shape4 = [number, number, number, number];
 
-const kernel = new Kernel("conv2d", source);
-const ROWS = kernel.code("ROWS"), COLUMNS = kernel.code("COLUMNS");
-/** Invocations that keep a device busy; with fewer, the sum of a weight gradient is cut in pieces. */
-const ENOUGH = 4096;
+const kernel = new Kernel("conv2d", source, tile, tiled);
 /** Pixels of a sum below which cutting it does not pay. */
 const LEAST_PIXELS = 256;
 
@@ -83,10 +83,23 @@ function runConvolve(
     step: Size;
   },
 ): Tensor {
-  const { groups, rows, phases } = params;
+  const { groups, rows, channels, phases } = params;
   const batch = x.shape[0]!;
-  return kernel.run(
+  const pixels = ceilDiv(outSize[0], phases[0]) *
+    ceilDiv(outSize[1], phases[1]);
+  const form = formOf(
+    kernel,
     "convolve",
+    variantOf({
+      kind: "convolve",
+      batch: groups * phases[0] * phases[1],
+      rows,
+      cols: batch * pixels,
+      k: channels,
+    }),
+  );
+  return kernel.run(
+    form.entry,
     {
       ...UNUSED,
       ...params,
@@ -103,12 +116,10 @@ function runConvolve(
       out: empties([batch, groups * rows, ...outSize]),
     },
     {
-      workgroups: ({ batch }) => {
-        const pixels = ceilDiv(outSize[0], phases[0]) *
-          ceilDiv(outSize[1], phases[1]);
-        return ceilDiv(rows, ROWS) * groups * phases[0] * phases[1] *
-          ceilDiv(Number(batch) * pixels, COLUMNS);
-      },
+      workgroups: ({ batch }) =>
+        ceilDiv(rows, form.rows) * groups * phases[0] * phases[1] *
+        ceilDiv(Number(batch) * pixels, form.cols),
+      constants: form.constants,
       splitBy: "batch",
       split: ["x", "out"],
     },
@@ -185,18 +196,29 @@ export function weightGradient(
   const [rows, channels, kh, kw] = shape as Shape4;
   const columns = channels * kh * kw;
   const [batch, , height, width] = small.shape as Shape4;
-  const invocations = groups * ceilDiv(rows / groups, ROWS) *
+  const invocations = groups * ceilDiv(rows / groups, 8) *
     ceilDiv(columns, 4);
   const pixels = batch * height * width;
+  const form = formOf(
+    kernel,
+    "weight_gradient",
+    variantOf({
+      kind: "weightGradient",
+      batch: groups,
+      rows: rows / groups,
+      cols: columns,
+      k: pixels,
+    }),
+  );
   const wanted = Math.min(
-    ceilDiv(ENOUGH, invocations),
+    ceilDiv(enoughInvocations(), invocations),
     Math.floor(pixels / LEAST_PIXELS),
     batch * height,
   );
   const splits = splitsOf(batch, wanted, [large, small]);
   const out = empties([splits, ...shape]);
   kernel.run(
-    "weight_gradient",
+    form.entry,
     {
       ...UNUSED,
       batch,
@@ -216,8 +238,9 @@ export function weightGradient(
     { x: large, dy: small, out },
     {
       workgroups: ({ splits }) =>
-        ceilDiv(rows / groups, ROWS) * groups * ceilDiv(columns, COLUMNS) *
-        Number(splits),
+        ceilDiv(rows / groups, form.rows) * groups *
+        ceilDiv(columns, form.cols) * Number(splits),
+      constants: form.constants,
       ...(batch % splits === 0
         ? { splitBy: "splits", split: ["x", "dy", "out"] }
         : {}),

@@ -30,12 +30,59 @@ const WORKGROUP_SIZE = 32u;
 const ROWS = 8u;
 const COLUMNS = 128u; // 4 per invocation
 
-fn store(row: u32, at: vec4u, valid: vec4<bool>, sum: vec4f) {
+// A column of convolve: pixel i of image n. Some lie outside if phases do not divide the size.
+struct Pixels { n: vec4u, y: vec4u, x: vec4u, valid: vec4<bool> }
+
+fn pixels_per_phase() -> vec2u {
+  return (params.out_size + params.phases - 1u) / params.phases;
+}
+
+fn pixels_of(column: vec4u) -> Pixels {
+  let size = pixels_per_phase();
+  let count = params.batch * size.x * size.y;
+  let inside = min(column, vec4u(count - 1u));
+  let line = inside / size.y;
+  let n = line / size.x;
+  return Pixels(n, line - n * size.x, inside - line * size.y, column < vec4u(count));
+}
+
+// Where a column of convolve is written in the first row of its group.
+struct Place { at: vec4u, valid: vec4<bool> }
+
+fn place_of(i: Pixels, phase: vec2u, group: u32) -> Place {
+  let y = i.y * params.phases.x + phase.x;
+  let x = i.x * params.phases.y + phase.y;
+  let line = (i.n * params.groups + group) * params.rows * params.out_size.x + y;
+  return Place(line * params.out_size.y + x,
+    i.valid & (y < vec4u(params.out_size.x)) & (x < vec4u(params.out_size.y)));
+}
+
+// A column of weight_gradient: a channel, and where its tap begins in x; negative ones wrap round.
+struct Weights { channel: vec4u, y: vec4u, x: vec4u, valid: vec4<bool> }
+
+fn weights_of(column: vec4u) -> Weights {
+  let taps = params.taps.x * params.taps.y;
+  let count = params.channels * taps;
+  let inside = min(column, vec4u(count - 1u));
+  let channel = inside / taps;
+  let tap = inside - channel * taps;
+  let tap_y = tap / params.taps.y;
+  return Weights(channel, u32(params.origin.x) + u32(params.spacing.x) * tap_y,
+    u32(params.origin.y) + u32(params.spacing.y) * (tap - tap_y * params.taps.y),
+    column < vec4u(count));
+}
+
+fn load(at: vec4u, valid: vec4<bool>) -> vec4f {
+  return select(vec4f(), vec4f(x[at.x], x[at.y], x[at.z], x[at.w]), valid);
+}
+
+fn store(row: u32, place: Place, stride: u32, sum: vec4f) {
   if (row >= params.rows) { return; }
-  if (valid.x) { out[at.x] = sum.x; }
-  if (valid.y) { out[at.y] = sum.y; }
-  if (valid.z) { out[at.z] = sum.z; }
-  if (valid.w) { out[at.w] = sum.w; }
+  let at = place.at + row * stride;
+  if (place.valid.x) { out[at.x] = sum.x; }
+  if (place.valid.y) { out[at.y] = sum.y; }
+  if (place.valid.z) { out[at.z] = sum.z; }
+  if (place.valid.w) { out[at.w] = sum.w; }
 }
 
 @compute @workgroup_size(WORKGROUP_SIZE)
@@ -51,16 +98,8 @@ fn convolve(@builtin(workgroup_id) wg: vec3u, @builtin(num_workgroups) grid: vec
   let phase = vec2u(tile % params.phases.x, tile / params.phases.x % params.phases.y);
   tile /= params.phases.x * params.phases.y;
 
-  // Columns: pixels i of all images, of which some lie outside if phases do not divide the size.
-  let wide = (params.out_size + params.phases - 1u) / params.phases;
-  let column = vec4u(tile * COLUMNS + 4u * lane) + vec4u(0u, 1u, 2u, 3u);
-  let count = params.batch * wide.x * wide.y;
-  if (column.x >= count) { return; }
-  let inside = min(column, vec4u(count - 1u));
-  let line = inside / wide.y;
-  let n = line / wide.x;
-  let i_y = line - n * wide.x;
-  let i_x = inside - line * wide.y;
+  let i = pixels_of(vec4u(tile * COLUMNS + 4u * lane) + vec4u(0u, 1u, 2u, 3u));
+  if (!i.valid.x) { return; }
 
   let last = params.rows - 1u;
   let w_start = group * params.weight_group;
@@ -75,22 +114,22 @@ fn convolve(@builtin(workgroup_id) wg: vec3u, @builtin(num_workgroups) grid: vec
   var sum0 = vec4f(); var sum1 = vec4f(); var sum2 = vec4f(); var sum3 = vec4f();
   var sum4 = vec4f(); var sum5 = vec4f(); var sum6 = vec4f(); var sum7 = vec4f();
   let plane = params.size.x * params.size.y;
-  let image = (n * params.groups + group) * params.channels * plane;
+  let image = (i.n * params.groups + group) * params.channels * plane;
   let origin = params.origin + vec2i(phase);
   let phases = vec2i(params.phases);
   for (var tap_y = 0u; tap_y < params.taps.x; tap_y++) {
     let from_y = origin.x + i32(tap_y) * params.spacing.x;
     if (from_y % phases.x != 0) { continue; }
-    let y = params.step.x * i_y + u32(from_y / phases.x); // negative ones wrap round to large ones
+    let y = params.step.x * i.y + u32(from_y / phases.x); // negative ones wrap round to large ones
     for (var tap_x = 0u; tap_x < params.taps.y; tap_x++) {
       let from_x = origin.y + i32(tap_x) * params.spacing.y;
       if (from_x % phases.y != 0) { continue; }
-      let q_x = params.step.y * i_x + u32(from_x / phases.y);
+      let q_x = params.step.y * i.x + u32(from_x / phases.y);
       let valid = (y < vec4u(params.size.x)) & (q_x < vec4u(params.size.y));
       var at = select(vec4u(0u), image + y * params.size.y + q_x, valid);
       var w = tap_y * params.taps.y + tap_x;
       for (var c = 0u; c < params.channels; c++) {
-        let v = select(vec4f(0.0), vec4f(x[at.x], x[at.y], x[at.z], x[at.w]), valid);
+        let v = load(at, valid);
         sum0 = fma(vec4f(weight[w0 + w]), v, sum0);
         sum1 = fma(vec4f(weight[w1 + w]), v, sum1);
         sum2 = fma(vec4f(weight[w2 + w]), v, sum2);
@@ -105,13 +144,8 @@ fn convolve(@builtin(workgroup_id) wg: vec3u, @builtin(num_workgroups) grid: vec
     }
   }
 
-  let p_y = i_y * params.phases.x + phase.x;
-  let p_x = i_x * params.phases.y + phase.y;
-  let valid = (column < vec4u(count)) & (p_y < vec4u(params.out_size.x)) &
-    (p_x < vec4u(params.out_size.y));
   let out_plane = params.out_size.x * params.out_size.y;
   let first = group * params.rows + row;
-  let at = (n * params.groups * params.rows + first) * out_plane + p_y * params.out_size.y + p_x;
   if (params.has_bias == 1u) {
     sum0 += bias[first];
     sum1 += bias[first + 1u];
@@ -122,14 +156,15 @@ fn convolve(@builtin(workgroup_id) wg: vec3u, @builtin(num_workgroups) grid: vec
     sum6 += bias[first + 6u];
     sum7 += bias[first + 7u];
   }
-  store(row, at, valid, sum0);
-  store(row + 1u, at + out_plane, valid, sum1);
-  store(row + 2u, at + 2u * out_plane, valid, sum2);
-  store(row + 3u, at + 3u * out_plane, valid, sum3);
-  store(row + 4u, at + 4u * out_plane, valid, sum4);
-  store(row + 5u, at + 5u * out_plane, valid, sum5);
-  store(row + 6u, at + 6u * out_plane, valid, sum6);
-  store(row + 7u, at + 7u * out_plane, valid, sum7);
+  let place = place_of(i, phase, group);
+  store(row, place, out_plane, sum0);
+  store(row + 1u, place, out_plane, sum1);
+  store(row + 2u, place, out_plane, sum2);
+  store(row + 3u, place, out_plane, sum3);
+  store(row + 4u, place, out_plane, sum4);
+  store(row + 5u, place, out_plane, sum5);
+  store(row + 6u, place, out_plane, sum6);
+  store(row + 7u, place, out_plane, sum7);
 }
 
 @compute @workgroup_size(WORKGROUP_SIZE)
@@ -141,20 +176,12 @@ fn weight_gradient(@builtin(workgroup_id) wg: vec3u, @builtin(num_workgroups) gr
   tile /= row_tiles;
   let group = tile % params.groups;
   tile /= params.groups;
-  let taps = params.taps.x * params.taps.y;
-  let count = params.channels * taps;
+  let count = params.channels * params.taps.x * params.taps.y;
   let column_tiles = (count + COLUMNS - 1u) / COLUMNS;
   let column = vec4u(tile % column_tiles * COLUMNS + 4u * lane) + vec4u(0u, 1u, 2u, 3u);
   let split = tile / column_tiles;
-  if (split >= params.splits || column.x >= count) { return; }
-
-  let inside = min(column, vec4u(count - 1u));
-  let c = inside / taps;
-  let tap = inside - c * taps;
-  let tap_y = tap / params.taps.y;
-  let tap_x = tap - tap_y * params.taps.y;
-  let from_y = u32(params.origin.x) + u32(params.spacing.x) * tap_y; // negative ones wrap round
-  let from_x = u32(params.origin.y) + u32(params.spacing.y) * tap_x;
+  let w = weights_of(column);
+  if (split >= params.splits || !w.valid.x) { return; }
 
   let plane = params.size.x * params.size.y;
   let out_plane = params.out_size.x * params.out_size.y;
@@ -175,15 +202,15 @@ fn weight_gradient(@builtin(workgroup_id) wg: vec3u, @builtin(num_workgroups) gr
   for (var line = split * params.piece; line < end; line++) {
     let n = line / params.out_size.x;
     let p_y = line % params.out_size.x;
-    let y = params.step.x * p_y + from_y;
+    let y = params.step.x * p_y + w.y;
     let valid_y = y < vec4u(params.size.x);
-    let start = ((n * params.groups + group) * params.channels + c) * plane + y * params.size.y;
+    let start = ((n * params.groups + group) * params.channels + w.channel) * plane + y * params.size.y;
     var d = (n * params.groups + group) * params.rows * out_plane + p_y * params.out_size.y;
-    var q_x = from_x;
+    var q_x = w.x;
     for (var p_x = 0u; p_x < params.out_size.y; p_x++) {
       let valid = valid_y & (q_x < vec4u(params.size.y));
       let at = select(vec4u(0u), start + q_x, valid);
-      let v = select(vec4f(0.0), vec4f(x[at.x], x[at.y], x[at.z], x[at.w]), valid);
+      let v = load(at, valid);
       sum0 = fma(vec4f(dy[d0 + d]), v, sum0);
       sum1 = fma(vec4f(dy[d1 + d]), v, sum1);
       sum2 = fma(vec4f(dy[d2 + d]), v, sum2);
@@ -197,14 +224,14 @@ fn weight_gradient(@builtin(workgroup_id) wg: vec3u, @builtin(num_workgroups) gr
     }
   }
 
-  let valid = column < vec4u(count);
-  let at = ((split * params.groups + group) * params.rows + row) * count + column;
-  store(row, at, valid, sum0);
-  store(row + 1u, at + count, valid, sum1);
-  store(row + 2u, at + 2u * count, valid, sum2);
-  store(row + 3u, at + 3u * count, valid, sum3);
-  store(row + 4u, at + 4u * count, valid, sum4);
-  store(row + 5u, at + 5u * count, valid, sum5);
-  store(row + 6u, at + 6u * count, valid, sum6);
-  store(row + 7u, at + 7u * count, valid, sum7);
+  let first = (split * params.groups + group) * params.rows;
+  let place = Place(first * count + column, w.valid);
+  store(row, place, count, sum0);
+  store(row + 1u, place, count, sum1);
+  store(row + 2u, place, count, sum2);
+  store(row + 3u, place, count, sum3);
+  store(row + 4u, place, count, sum4);
+  store(row + 5u, place, count, sum5);
+  store(row + 6u, place, count, sum6);
+  store(row + 7u, place, count, sum7);
 }

@@ -14,7 +14,10 @@ import {
 } from "../tensor/kernel.ts";
 import { broadcastShapes } from "../tensor/shape.ts";
 import { sizeOf, type Tensor } from "../tensor/tensor.ts";
+import tile from "./_tile.wgsl" with { type: "text" };
+import { enoughInvocations, formOf, variantOf } from "./_variants.ts";
 import source from "./matmul.wgsl" with { type: "text" };
+import tiled from "./matmul_tiled.wgsl" with { type: "text" };
 import { sum, sumTo } from "./reduce.ts";
 import { expand, reshape } from "./shape.ts";
 
@@ -26,10 +29,7 @@ export interface MatmulOptions {
   transposeB?: boolean;
 }
 
-const kernel = new Kernel("matmul", source);
-const ROWS = kernel.code("ROWS"), COLUMNS = kernel.code("COLUMNS");
-/** Invocations that keep a device busy; with fewer, a long sum is cut into pieces. */
-const ENOUGH = 4096;
+const kernel = new Kernel("matmul", source, tile, tiled);
 /** Terms of a sum below which cutting it does not pay. */
 const LEAST_TERMS = 512;
 
@@ -88,15 +88,24 @@ export function product(
   let left = operand(a, transposeA, aBatch);
   let right = operand(b, !transposeB, bBatch);
   // Lanes lie along the columns: where these are few, the transposed product fills more of them.
-  const swapped = !bias && cols < COLUMNS / 4 && cols < rows;
+  const swapped = !bias && cols < kernel.code("COLUMNS") / 4 &&
+    cols < rows;
   if (swapped) [left, right] = [right, left];
   const [m, n] = swapped ? [cols, rows] : [rows, cols];
 
-  const invocations = batch * ceilDiv(m, ROWS) * ceilDiv(n, 4);
+  const form = formOf(
+    kernel,
+    "multiply",
+    variantOf({ kind: "matmul", batch, rows: m, cols: n, k }),
+  );
+  const invocations = batch * ceilDiv(m, 8) * ceilDiv(n, 4);
   const long = transposeA && !transposeB && batch === 1; // both can be cut along k
   const splits = splitsOf(
     k,
-    Math.min(ceilDiv(ENOUGH, invocations), Math.floor(k / LEAST_TERMS)),
+    Math.min(
+      ceilDiv(enoughInvocations(), invocations),
+      Math.floor(k / LEAST_TERMS),
+    ),
     long ? [a, b] : [],
   );
   const out = empties([splits, ...shape, rows, cols]);
@@ -113,7 +122,7 @@ export function product(
       : { splitBy: "m", split: ["a", "out"] };
   }
   kernel.run(
-    "multiply",
+    form.entry,
     {
       batch,
       m,
@@ -135,8 +144,9 @@ export function product(
     { a: left.tensor, b: right.tensor, bias: bias ?? empties([0]), out },
     {
       workgroups: ({ batch, m, n, splits }) =>
-        ceilDiv(Number(m), ROWS) * ceilDiv(Number(n), COLUMNS) *
+        ceilDiv(Number(m), form.rows) * ceilDiv(Number(n), form.cols) *
         Number(batch) * Number(splits),
+      constants: form.constants,
       ...cut,
     },
   );

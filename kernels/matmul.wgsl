@@ -22,10 +22,14 @@ const WORKGROUP_SIZE = 32u;
 const ROWS = 8u;
 const COLUMNS = 128u; // 4 per invocation
 
+fn bias_of(column: vec4u) -> vec4f {
+  return vec4f(bias[column.x], bias[column.y], bias[column.z], bias[column.w]);
+}
+
 fn store(at: u32, row: u32, column: vec4u, sum: vec4f) {
   if (row >= params.m) { return; }
   let i = at + row * params.out_row + column * params.out_col;
-  out[i.x] = sum.x;
+  if (column.x < params.n) { out[i.x] = sum.x; }
   if (column.y < params.n) { out[i.y] = sum.y; }
   if (column.z < params.n) { out[i.z] = sum.z; }
   if (column.w < params.n) { out[i.w] = sum.w; }
@@ -61,9 +65,7 @@ fn multiply(@builtin(workgroup_id) wg: vec3u, @builtin(num_workgroups) grid: vec
   let inside = min(column, vec4u(params.n - 1u));
   let b_start = z * params.b_batch + inside * params.b_col;
   var sum0 = vec4f();
-  if (params.has_bias == 1u && split == 0u) {
-    sum0 = vec4f(bias[inside.x], bias[inside.y], bias[inside.z], bias[inside.w]);
-  }
+  if (params.has_bias == 1u && split == 0u) { sum0 = bias_of(inside); }
   var sum1 = sum0; var sum2 = sum0; var sum3 = sum0;
   var sum4 = sum0; var sum5 = sum0; var sum6 = sum0; var sum7 = sum0;
   for (var k = start; k < end; k++) {

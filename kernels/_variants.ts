@@ -1,0 +1,134 @@
+/**
+ * Which of its forms a product of matrices takes: measured for the adapter if someone has, else by
+ * a rule. Nothing is measured here.
+ *
+ * @module
+ */
+import { deviceInfo } from "../tensor/device.ts";
+import type { Kernel } from "../tensor/kernel.ts";
+
+/**
+ * A form of the kernels of matrix products: `register` has no barriers, which are slow in software;
+ * `tile64` and `tile128` share square tiles of that size in a workgroup's memory.
+ */
+export type Variant = "register" | "tile64" | "tile128";
+
+/** Constants of `_tile.wgsl`; within the 16 KiB of shared memory that every device has. */
+const CONSTANTS = {
+  tile64: { THREADS: 8, DEPTH: 16 },
+  tile128: { THREADS: 16, DEPTH: 8 },
+};
+
+/** All variants, the plain one first. */
+export const VARIANTS: readonly Variant[] = ["register", "tile64", "tile128"];
+
+/** Sizes of a product. */
+export interface Product {
+  /** The operation. */
+  readonly kind: "matmul" | "convolve" | "weightGradient";
+  /** Independent products; of a convolution groups, times phases of a stride. */
+  readonly batch: number;
+  /** Rows of the result; of a convolution those of its weight. */
+  readonly rows: number;
+  /** Columns of the result: pixels of all images, or columns of the weight. */
+  readonly cols: number;
+  /** Terms of a sum; of a convolution for one tap, its channels. */
+  readonly k: number;
+}
+
+/** Terms of a piece of a long sum, and workgroups that keep a real GPU busy. */
+const PIECE = 512, ENOUGH_WORKGROUPS = 128;
+
+let measured: ReadonlyMap<string, Variant> = new Map();
+let watched: { variant?: Variant; taken: Record<string, Variant> } | null =
+  null;
+
+/** Products of about the same sizes, to powers of 4: `matmul 1 1024 64 64`. */
+function classOf({ kind, batch, rows, cols, k }: Product): string {
+  const sizes = [batch, rows, cols, k].map((size) =>
+    4 ** Math.round(Math.log(Math.max(1, size)) / Math.log(4))
+  );
+  return [kind, ...sizes].join(" ");
+}
+
+/** In software no barriers; on a GPU the largest tile of which there are enough. */
+function usual({ kind, batch, rows, cols, k }: Product): Variant {
+  if (deviceInfo().software) return "register";
+  const pieces = kind === "convolve" ? 1 : Math.ceil(k / PIECE);
+  const fits = (tile: number) =>
+    Math.min(rows, cols) > tile / 2 && k >= 8 &&
+    batch * Math.ceil(rows / tile) * Math.ceil(cols / tile) * pieces >=
+      ENOUGH_WORKGROUPS;
+  return fits(128) ? "tile128" : fits(64) ? "tile64" : "register";
+}
+
+/** The form that a product takes on the device in use. */
+export function variantOf(product: Product): Variant {
+  const key = classOf(product);
+  const variant = watched?.variant ?? measured.get(key) ?? usual(product);
+  if (watched) watched.taken[key] = variant;
+  return variant;
+}
+
+/** How a kernel with an entry point `<entry>_tiled` besides `<entry>` runs in a variant. */
+export function formOf(kernel: Kernel, entry: string, variant: Variant): {
+  /** Entry point. */
+  entry: string;
+  /** Rows of the sums of one workgroup. */
+  rows: number;
+  /** Columns of the sums of one workgroup. */
+  cols: number;
+  /** Values of `override` constants. */
+  constants: Readonly<Record<string, number>>;
+} {
+  if (variant === "register") {
+    const [rows, cols] = [kernel.code("ROWS"), kernel.code("COLUMNS")];
+    return { entry, rows, cols, constants: {} };
+  }
+  const constants = CONSTANTS[variant];
+  const size = 8 * constants.THREADS;
+  return { entry: `${entry}_tiled`, rows: size, cols: size, constants };
+}
+
+/** Invocations that keep the device busy; with fewer, a long sum is cut into pieces. */
+export function enoughInvocations(): number {
+  return deviceInfo().software ? 4096 : 65536;
+}
+
+/**
+ * Takes over what `deno task tune` measured for this adapter: a variant for each class of products,
+ * in place of an earlier table. Other products keep to the rule; `{}` goes back to it altogether.
+ *
+ * @throws {RangeError} If a variant is unknown.
+ */
+export function setVariants(table: Readonly<Record<string, string>>): void {
+  for (const [key, variant] of Object.entries(table)) {
+    if (!(VARIANTS as readonly string[]).includes(variant)) {
+      throw new RangeError(
+        `Cannot set the variant of "${key}" as it must be one of ${
+          VARIANTS.join(", ")
+        }: it is "${variant}"`,
+      );
+    }
+  }
+  measured = new Map(Object.entries(table) as [string, Variant][]);
+}
+
+/**
+ * Runs `body`, in which every product takes the given form, to measure or test it.
+ *
+ * @param variant Left undefined, products take the forms that they would.
+ * @returns What `body` returned, and the forms its products took, by class as `setVariants` has them.
+ */
+export function withVariant<T>(
+  variant: Variant | undefined,
+  body: () => T,
+): { result: T; taken: Record<string, Variant> } {
+  const outer = watched, taken: Record<string, Variant> = {};
+  watched = { variant: variant ?? outer?.variant, taken };
+  try {
+    return { result: body(), taken };
+  } finally {
+    watched = outer;
+  }
+}

@@ -1,0 +1,107 @@
+import { deepEqual, equal, throws } from "node:assert/strict";
+import * as d from "../../mod.ts";
+import { assertClose } from "../_check.ts";
+
+const rng = new d.Rng(5);
+
+/** What `body` returns with tiles in shared memory, and with the plain kernels. */
+function both<T>(variant: d.Variant, body: () => T): [got: T, want: T] {
+  return [
+    d.withVariant(variant, body).result,
+    d.withVariant("register", body).result,
+  ];
+}
+
+// One, primes, more than a tile, and a sum cut into pieces.
+const SIZES: [number, number, number][] = [
+  [1, 1, 1],
+  [65, 17, 67],
+  [131, 9, 3],
+  [3, 1100, 37],
+];
+for (const variant of ["tile64", "tile128"] as const) {
+  for (const [rows, k, cols] of SIZES) {
+    Deno.test(`matmul() of [${rows}, ${k}] x [${k}, ${cols}] by ${variant} equals the plain one`, async () => {
+      for (const transposeA of [false, true]) {
+        for (const transposeB of [false, true]) {
+          const a = rng.normal(transposeA ? [2, k, rows] : [2, rows, k]);
+          const b = rng.normal(transposeB ? [2, cols, k] : [2, k, cols]);
+          const [got, want] = both(
+            variant,
+            () => d.matmul(a, b, { transposeA, transposeB }),
+          );
+          await assertClose(got, want, { atol: 1e-4 });
+        }
+      }
+    });
+  }
+}
+
+Deno.test("linear() by tile64 adds its bias once, also to a sum in pieces", async () => {
+  for (const k of [5, 1100]) {
+    const x = rng.normal([3, k]), weight = rng.normal([70, k]);
+    const bias = rng.normal([70]);
+    const [got, want] = both("tile64", () => d.linear(x, weight, bias));
+    await assertClose(got, want, { atol: 1e-4 });
+  }
+});
+
+const CONVOLUTIONS: [string, number[], number[], d.Conv2dOptions][] = [
+  ["one pixel", [1, 1, 1, 1], [1, 1, 1, 1], {}],
+  ["more than a tile", [2, 19, 6, 7], [67, 19, 3, 3], { padding: 1 }],
+  ["a weight gradient in pieces", [3, 2, 17, 19], [9, 2, 3, 3], { padding: 1 }],
+  ["stride and dilation", [1, 2, 11, 12], [2, 2, 3, 3], {
+    stride: [2, 4],
+    dilation: [3, 2],
+    padding: [4, 3],
+  }],
+  ["asymmetric padding", [2, 2, 6, 7], [3, 2, 3, 3], {
+    stride: 2,
+    padding: [0, 1, 2, 1],
+  }],
+  ["groups", [2, 6, 5, 5], [4, 3, 3, 3], { groups: 2, padding: 1 }],
+];
+for (const [name, xShape, weightShape, options] of CONVOLUTIONS) {
+  Deno.test(`conv2d() and its gradients by tile64 equal the plain ones for ${name}`, async () => {
+    const x = rng.normal(xShape).requireGrad();
+    const weight = rng.normal(weightShape).requireGrad();
+    const bias = rng.normal([weightShape[0]!]);
+    const dy = rng.normal(d.conv2d(x, weight, bias, options).shape);
+    const [got, want] = both("tile64", () => {
+      const y = d.conv2d(x, weight, bias, options);
+      return [y, ...d.gradients(y, [x, weight], dy)];
+    });
+    for (const [i, tensor] of got.entries()) {
+      await assertClose(tensor, want[i]!, { atol: 2e-4 });
+    }
+  });
+}
+
+Deno.test("products of nothing are empty or zero by tile64", async () => {
+  const [empty, zero] = d.withVariant("tile64", () => [
+    d.matmul(d.zeros([0, 3]), d.zeros([3, 2])),
+    d.matmul(d.zeros([2, 0]), d.zeros([0, 3])),
+  ]).result;
+  deepEqual(empty!.shape, [0, 2]);
+  await assertClose(zero!, d.zeros([2, 3]));
+});
+
+Deno.test("setVariants() decides for products of about the same sizes", () => {
+  const a = d.zeros([60, 70]), b = d.zeros([70, 4]);
+  const taken = () => d.withVariant(undefined, () => d.matmul(a, b)).taken;
+  const [[product, usual]] = Object.entries(taken()) as [[string, d.Variant]];
+  equal(product, "matmul 1 4 64 64"); // few columns: the transposed product
+  if (d.deviceInfo().software) equal(usual, "register");
+  try {
+    d.setVariants({ [product]: "tile128" });
+    deepEqual(taken(), { [product]: "tile128" });
+    throws(
+      () => d.setVariants({ [product]: "tile16" }),
+      /RangeError: Cannot set the variant of "matmul 1 4 64 64" as it must be one of register, tile64, tile128: it is "tile16"/,
+    );
+    deepEqual(taken(), { [product]: "tile128" });
+  } finally {
+    d.setVariants({});
+  }
+  deepEqual(taken(), { [product]: usual });
+});
