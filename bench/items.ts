@@ -4,6 +4,7 @@
  * @module
  */
 import * as d from "../mod.ts";
+import { copyInPlace } from "../tensor/fill.ts";
 import { noise, uniform, unit } from "./data.ts";
 import * as net from "./networks.ts";
 
@@ -46,6 +47,23 @@ function matmulItem(name: string, m: number, k: number, n: number): Item {
       const a = uniform([m, k], 1), b = uniform([k, n], 2);
       return forward(() => d.matmul(a, b));
     },
+  };
+}
+
+/** A step that is captured when it first runs, and replayed from then on. */
+function captured(
+  step: () => Tensor,
+  shape: readonly number[],
+): () => Tensor[] {
+  const result = d.zeros(shape);
+  let made: d.CapturedStep<never, never> | undefined;
+  return () => {
+    made ??= d.capture(() => {
+      copyInPlace(result, step());
+      return {};
+    });
+    made.replay({});
+    return [result.detach()];
   };
 }
 
@@ -131,12 +149,12 @@ function unetItems(
         return {
           training: true,
           params: net.count(weights),
-          run: () => [d.scope(() => {
+          run: captured(() => {
             const xt = d.add(d.mul(signal, x0), d.mul(spread, eps));
             const loss = d.mseLoss(net.unet(weights, shape, xt, t), eps);
             adam.step(d.gradients(loss, parameters));
             return loss;
-          })],
+          }, []),
         };
       },
     },
@@ -154,15 +172,14 @@ function unetItems(
         return {
           training: false,
           params: net.count(weights),
-          run: () => [d.scope(() =>
+          run: captured(() =>
             d.noGrad(() => {
               const eps = net.unet(weights, shape, x, t);
               return d.add(
                 d.mul(d.sub(x, d.mul(eps, c2)), c1),
                 d.mul(z, sigma),
               );
-            })
-          )],
+            }), x.shape),
         };
       },
     },
@@ -240,11 +257,11 @@ export const ITEMS: Item[] = [
       return {
         training: true,
         params: net.count(weights),
-        run: () => [d.scope(() => {
+        run: captured(() => {
           const loss = net.vaeLoss(weights, x, eps);
           adam.step(d.gradients(loss, parameters));
           return loss;
-        })],
+        }, []),
       };
     },
   },
@@ -266,7 +283,7 @@ export const ITEMS: Item[] = [
       return {
         training: true,
         params: net.count(g) + net.count(c),
-        run: () => [d.scope(() => {
+        run: captured(() => {
           const fake = d.noGrad(() => net.generate(g, z));
           const lossC = d.add(
             bce(net.discriminate(c, x), 1),
@@ -276,7 +293,7 @@ export const ITEMS: Item[] = [
           const lossG = bce(net.discriminate(c, net.generate(g, z)), 1);
           adamG.step(d.gradients(lossG, ofG));
           return d.add(lossC, lossG);
-        })],
+        }, []),
       };
     },
   },

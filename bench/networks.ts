@@ -123,6 +123,21 @@ export function unetDeclarations(
   return list;
 }
 
+let table: Tensor | undefined;
+
+/** Frequencies of the time embedding, made once: a captured step cannot take data from the host. */
+function frequencyTable(): Tensor {
+  const half = BASE / 2;
+  return table ??= d.outsideCapture(() =>
+    d.keep(d.tensor(
+      Float32Array.from(
+        { length: half },
+        (_, k) => Math.exp(-Math.log(10000) * k / half),
+      ),
+    ))
+  );
+}
+
 /** Predicts noise. `x`: `[N, C, R, R]`; `t`: `[N]`. */
 export function unet(
   p: Weights,
@@ -165,14 +180,7 @@ export function unet(
     const y = d.transpose(d.attention(q!, k!, v!));
     return d.add(x, conv(`${name}.proj`, d.reshape(y, x.shape)));
   };
-  const half = BASE / 2;
-  const frequencies = d.tensor(
-    Float32Array.from(
-      { length: half },
-      (_, k) => Math.exp(-Math.log(10000) * k / half),
-    ),
-  );
-  const angles = d.mul(d.unsqueeze(t, 1), frequencies);
+  const angles = d.mul(d.unsqueeze(t, 1), frequencyTable());
   let e = d.concat([d.sin(angles), d.cos(angles)], 1);
   e = d.silu(linear("time.0", e));
   e = d.silu(linear("time.1", e));
