@@ -16,6 +16,7 @@ import {
   requireThat,
 } from "../tensor/kernel.ts";
 import type { Tensor } from "../tensor/tensor.ts";
+import { lanesPerRow } from "./_lanes.ts";
 import source from "./_normalize.wgsl" with { type: "text" };
 import pack1 from "./_pack1.wgsl" with { type: "text" };
 import pack4 from "./_pack4.wgsl" with { type: "text" };
@@ -57,12 +58,6 @@ export interface Attrs {
 function lanesOf(stretches: number, packs: number): number {
   const wanted = ceilDiv(deviceInfo().software ? 256 : 16384, stretches);
   return Math.max(1, Math.min(wanted, 64, Math.floor(packs / 8)));
-}
-
-/** Invocations per row where every element gives one. */
-function elementLanesOf(packs: number): number {
-  const least = deviceInfo().software ? 1 : 8;
-  return Math.max(1, Math.min(packs, Math.max(least, ceilDiv(packs, 16))));
 }
 
 type Entry =
@@ -161,7 +156,7 @@ export function normalization(
     forward([x, weight, bias], { layout, statistics, eps }, context) {
       const stats = statistics(x);
       context.save(stats);
-      const lanes = elementLanesOf(packsOf(layout));
+      const lanes = lanesPerRow(packsOf(layout));
       const tensors = { x, stats, weight, bias, out: like(x) };
       return run("forward", layout, tensors, byRow(lanes), {
         ...{ lanes, eps, silu, splitBy: "rows" },
@@ -204,7 +199,7 @@ export function normalization(
       }
       let dx: Tensor | null = null;
       if (needs[0]) {
-        const lanes = elementLanesOf(packsOf(layout));
+        const lanes = lanesPerRow(packsOf(layout));
         const tensors = { ...given, terms, out: dx = like(x) };
         run("backward", layout, tensors, byRow(lanes), {
           ...{ lanes, eps, silu, splitBy: "rows" },

@@ -5,6 +5,7 @@
  * @module
  */
 import { apply, type Op } from "../tensor/autograd.ts";
+import { deviceInfo } from "../tensor/device.ts";
 import { full } from "../tensor/fill.ts";
 import { empties, Kernel, requireThat } from "../tensor/kernel.ts";
 import {
@@ -15,6 +16,7 @@ import {
   stridesOf,
 } from "../tensor/shape.ts";
 import { sizeOf, type Tensor } from "../tensor/tensor.ts";
+import { lanesPerRow } from "./_lanes.ts";
 import source from "./shape.wgsl" with { type: "text" };
 import { sumTo } from "./reduce.ts";
 
@@ -27,6 +29,24 @@ interface Window {
   base: number;
 }
 
+/** Axes of a window that matter, at least two of them: all but the last count rows. */
+function axesOfWindow(
+  window: Window,
+  largest: number,
+): { shape: readonly number[]; strides: readonly number[] } {
+  const { shape, strides: [strides] } = collapseAxes(window.shape, [
+    window.strides,
+  ]);
+  if (shape.length > 1) return { shape, strides: strides! };
+  const n = shape[0] ?? 1, stride = strides![0] ?? 0;
+  // One row, unless it is too large for a binding.
+  let length = n;
+  if (largest * 4 > deviceInfo().maxBindingBytes) {
+    for (length = 4096; n % length !== 0;) length /= 2;
+  }
+  return { shape: [n / length, length], strides: [stride * length, stride] };
+}
+
 function copy(
   entry: "pull" | "push",
   name: string,
@@ -34,43 +54,52 @@ function copy(
   out: Tensor,
   window: Window,
 ): void {
-  const { shape, strides } = collapseAxes(window.shape, [window.strides]);
+  if (sizeOf(window.shape) === 0) return;
+  const { base } = window;
+  const { shape, strides } = axesOfWindow(window, Math.max(x.size, out.size));
   requireThat(shape.length <= 8, name, "at most 8 axes can be moved", { x });
-  const padded = (list: readonly number[], fill: number) => [
-    ...new Array<number>(8 - list.length).fill(fill),
-    ...list,
-  ];
-  const lengths = padded(shape, 1), steps = padded(strides[0]!, 0);
-  const rows = shape[0] ?? 1, size = sizeOf(window.shape);
+  const rows = shape[0]!, length = shape.at(-1)!;
+  const outer = strides[0]!, step = strides.at(-1)!;
+
   // The strided side can be cut where the dense one is if it has as many rows and none is left.
-  const step = strides[0]![0] ?? 0;
-  const reach = [window.base, window.base];
-  shape.slice(1).forEach((length, i) => {
-    const by = (length - 1) * strides[0]![i + 1]!;
+  const reach = [base, base];
+  shape.slice(1).forEach((n, i) => {
+    const by = (n - 1) * strides[i + 1]!;
     reach[by < 0 ? 0 : 1]! += by;
   });
-  const inOrder = rows > 1 && reach[0]! >= 0 && reach[1]! < step &&
-    step * rows === (entry === "pull" ? x : out).size;
-  const strided = entry === "pull" ? "x" : "out",
-    dense = entry === "pull" ? "out" : "x";
-  const repeated = entry === "pull" && step === 0;
+  const strided = entry === "pull" ? x : out;
+  const inOrder = rows > 1 && reach[0]! >= 0 && reach[1]! < outer &&
+    outer * rows === strided.size;
+  const repeated = entry === "pull" && outer === 0;
+
+  const fours = length % 4 === 0;
+  const packs = fours && step === 1 &&
+    [base, ...strides.slice(0, -1)].every((n) => n % 4 === 0);
+  const size = packs ? 4 : 1; // of what the strided side counts in
+  const form = packs ? "_packs" : fours && entry === "pull" ? "_fours" : "";
+  const units = form === "" ? length : length / 4;
+  const lanes = lanesPerRow(units);
+  const middle = shape.slice(1, -1).reverse();
+  const steps = strides.slice(1, -1).map((stride) => stride / size).reverse();
+  const [from, to] = [packs ? "x_packs" : "x", form ? "out_packs" : "out"];
   kernel.run(
-    entry,
+    entry + form,
     {
-      rows,
-      row: rows === 0 ? 0 : size / rows,
-      base: window.base,
-      shape0: lengths.slice(0, 4),
-      shape1: lengths.slice(4),
+      ...{ rows, row: sizeOf(middle), length: units, lanes },
+      ...{ base: base / size, step, outer: outer / size },
+      shape0: middle.slice(0, 4),
+      shape1: middle.slice(4),
       strides0: steps.slice(0, 4),
       strides1: steps.slice(4),
     },
-    { x, out },
+    { [from]: x, [to]: out },
     {
-      workgroups: ({ rows, row }) => Math.ceil(Number(rows) * Number(row) / 64),
+      constants: { MIDDLE: middle.length },
+      workgroups: ({ rows, row }) =>
+        Math.ceil(Number(rows) * Number(row) * lanes / 64),
       // Where the strided side cannot be cut along, it is passed whole and has to fit one binding.
       ...(inOrder || repeated
-        ? { splitBy: "rows", split: inOrder ? [strided, dense] : [dense] }
+        ? { splitBy: "rows", split: inOrder ? [from, to] : [to] }
         : {}),
     },
   );
