@@ -11,7 +11,8 @@ import {
   broadcastStrides,
   collapseAxes,
 } from "../tensor/shape.ts";
-import { Tensor } from "../tensor/tensor.ts";
+import { sizeOf, Tensor } from "../tensor/tensor.ts";
+import { lanesPerRow } from "./_lanes.ts";
 import source from "./binary.wgsl" with { type: "text" };
 import { sumTo } from "./reduce.ts";
 import { expand } from "./shape.ts";
@@ -21,8 +22,7 @@ const kernel = new Kernel("binary", source);
 const quarters = ({ n }: Params) => Math.ceil(Number(n) / 256);
 const NO_STRIDES = [0, 0, 0, 0];
 const FLAT = {
-  rows: 0,
-  row: 0,
+  ...{ rows: 0, row: 0, length: 0, lanes: 1, step: [0, 0], outer: [0, 0] },
   a_scalar: 0,
   b_scalar: 0,
   shape0: NO_STRIDES,
@@ -55,48 +55,71 @@ function forward(name: string, kind: string, a: Tensor, b: Tensor): Tensor {
       split,
     });
   }
-  const collapsed = collapseAxes(shape, [
-    broadcastStrides(a.shape, shape),
-    broadcastStrides(b.shape, shape),
+  return broadcast(name, a, b, out, constants);
+}
+
+/** `out = f(a, b)` for operands that repeat along some axes; there are at least two that matter. */
+function broadcast(
+  name: string,
+  a: Tensor,
+  b: Tensor,
+  out: Tensor,
+  constants: Readonly<Record<string, number>>,
+): Tensor {
+  const { shape, strides } = collapseAxes(out.shape, [
+    broadcastStrides(a.shape, out.shape),
+    broadcastStrides(b.shape, out.shape),
   ]);
-  const rank = collapsed.shape.length;
-  requireThat(rank <= 8, name, "at most 8 axes can be broadcast", { a, b });
-  const padded = (list: readonly number[], fill: number) => [
-    ...new Array<number>(8 - rank).fill(fill),
-    ...list,
-  ];
-  const lengths = padded(collapsed.shape, 1);
-  const [aStrides, bStrides] = collapsed.strides.map((list) =>
-    padded(list, 0)
-  ) as [
-    number[],
-    number[],
-  ];
-  const rows = collapsed.shape[0]!;
-  const first = 8 - rank;
+  requireThat(shape.length <= 8, name, "at most 8 axes can be broadcast", {
+    a,
+    b,
+  });
+  const [ofA, ofB] = strides as [number[], number[]];
+  const rows = shape[0]!, length = shape.at(-1)!;
+  const step = [ofA.at(-1)!, ofB.at(-1)!];
+  const packs = length % 4 === 0 && strides.every((own) =>
+    own.at(-1) === 0 ||
+    (own.at(-1) === 1 && own.slice(0, -1).every((n) => n % 4 === 0))
+  );
+  // A repeated operand is read by the element, the others by the pack.
+  const inUnits = (own: number[]) =>
+    packs && own.at(-1) === 1 ? own.map((stride) => stride / 4) : own;
+  const [aUnits, bUnits] = [inUnits(ofA), inUnits(ofB)];
+  const middle = (list: readonly number[]) => list.slice(1, -1).reverse();
+  const units = packs ? length / 4 : length;
+  const lanes = lanesPerRow(units);
+  const params = {
+    ...FLAT,
+    n: out.size,
+    rows,
+    row: sizeOf(middle(shape)),
+    ...{ length: units, lanes, step, outer: [aUnits[0]!, bUnits[0]!] },
+    shape0: middle(shape).slice(0, 4),
+    shape1: middle(shape).slice(4),
+    a_strides0: middle(aUnits).slice(0, 4),
+    a_strides1: middle(aUnits).slice(4),
+    b_strides0: middle(bUnits).slice(0, 4),
+    b_strides1: middle(bUnits).slice(4),
+  };
+  const elements = { a_elements: a, b_elements: b };
+  const repeats = step[0] === 0 ? "A" : step[1] === 0 ? "B" : "NEITHER";
   kernel.run(
-    "broadcast",
+    packs ? "broadcast_packs" : "broadcast",
+    params,
+    packs ? { ...elements, a, b, out } : { ...elements, out_elements: out },
     {
-      ...FLAT,
-      n: out.size,
-      rows,
-      row: out.size / rows,
-      shape0: lengths.slice(0, 4),
-      shape1: lengths.slice(4),
-      a_strides0: aStrides.slice(0, 4),
-      a_strides1: aStrides.slice(4),
-      b_strides0: bStrides.slice(0, 4),
-      b_strides1: bStrides.slice(4),
-    },
-    { a_elements: a, b_elements: b, out_elements: out },
-    {
-      constants,
-      workgroups: ({ rows, row }) => Math.ceil(Number(rows) * Number(row) / 64),
+      constants: {
+        ...constants,
+        MIDDLE: middle(shape).length,
+        ...(packs ? { REPEATS: kernel.code(repeats) } : {}),
+      },
+      workgroups: ({ rows, row }) =>
+        Math.ceil(Number(rows) * Number(row) * lanes / 64),
       splitBy: "rows",
       split: [
-        "out_elements",
-        ...(aStrides[first] ? ["a_elements"] : []),
-        ...(bStrides[first] ? ["b_elements"] : []),
+        ...["out", "out_elements"],
+        ...(ofA[0] ? ["a", "a_elements"] : []),
+        ...(ofB[0] ? ["b", "b_elements"] : []),
       ],
     },
   );
