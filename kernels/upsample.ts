@@ -6,6 +6,7 @@
 import { apply, type Op } from "../tensor/autograd.ts";
 import { empties, Kernel, like, requireThat } from "../tensor/kernel.ts";
 import { show, type Tensor } from "../tensor/tensor.ts";
+import { lanesPerRow } from "./_lanes.ts";
 import source from "./upsample.wgsl" with { type: "text" };
 import type { Pair } from "./conv2d.ts";
 
@@ -32,7 +33,7 @@ function positions(sampling: Sampling, from: number, to: number) {
 }
 
 function run(
-  entry: string,
+  direction: "forward" | "backward",
   x: Tensor,
   { size, sampling }: Attrs,
   tensors: Record<string, Tensor>,
@@ -42,8 +43,12 @@ function run(
     positions(sampling, w, size[1]),
     positions(sampling, h, size[0]),
   ];
-  const [height, width] = tensors.out!.shape.slice(2) as [number, number];
-  const lanes = Math.min(width, Math.max(8, Math.ceil(width / 8)));
+  const whole = sampling === "nearest" && size[0] % h === 0 &&
+    size[1] % w === 0;
+  const [height, width] = whole
+    ? [h, w]
+    : tensors.out!.shape.slice(2) as [number, number];
+  const lanes = lanesPerRow(width);
   const params = {
     planes: n * c,
     lanes,
@@ -53,6 +58,11 @@ function run(
     base: axes.map(({ base }) => base),
     den: axes.map(({ den }) => den),
   };
+  const entry = !whole
+    ? direction
+    : direction === "forward"
+    ? "repeat"
+    : "sum_repeats";
   return kernel.run(entry, params, tensors, {
     constants: { NEAREST: Number(sampling === "nearest") },
     workgroups: ({ planes }) => Math.ceil(Number(planes) * height * lanes / 64),

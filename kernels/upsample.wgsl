@@ -7,8 +7,10 @@
 // fraction, along each axis. Positions are whole numbers over `den`, so both directions agree exactly.
 //   forward   out[o] = sum over i of weight(o, i) x[i]
 //   backward  out[i] = sum over o of weight(o, i) dy[o], over the outputs in reach: a gather
+//   repeat, sum_repeats    the same for nearest by whole factors, count = factor * size: every input
+//             pixel has a block of outputs of its own
 // shapes    x and its gradient: [planes, size.y, size.x]; the other side: [planes, count.y, count.x]
-// dispatch  `lanes` invocations per row of `out`, each of which takes every lanes-th pixel
+// dispatch  `lanes` invocations per row of `out` (repeat: of x), each of which takes every lanes-th pixel
 struct Params { planes: u32, lanes: i32, size: vec2i, count: vec2i, step: vec2i, base: vec2i, den: vec2i }
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> x: array<f32>;
@@ -91,6 +93,37 @@ fn backward(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) g
         line += dy[begin + o] * weight(numerator(o, params.step.x, params.base.x), i, last.x, params.den.x);
       }
       total += line * weight(numerator(o_y, params.step.y, params.base.y), i_y, last.y, params.den.y);
+    }
+    out[row * params.size.x + i] = total;
+  }
+}
+
+@compute @workgroup_size(WORKGROUP_SIZE)
+fn repeat(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) grid: vec3u) {
+  let at = i32(id.x + id.y * grid.x * WORKGROUP_SIZE);
+  let row = at / params.lanes;
+  if (row >= i32(params.planes) * params.size.y) { return; }
+  let factor = vec2i(params.count.x / params.size.x, params.count.y / params.size.y);
+  for (var i = at - row * params.lanes; i < params.size.x; i += params.lanes) {
+    let value = x[row * params.size.x + i];
+    for (var k = 0; k < factor.y; k++) {
+      let begin = (row * factor.y + k) * params.count.x + i * factor.x;
+      for (var o = begin; o < begin + factor.x; o++) { out[o] = value; }
+    }
+  }
+}
+
+@compute @workgroup_size(WORKGROUP_SIZE)
+fn sum_repeats(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) grid: vec3u) {
+  let at = i32(id.x + id.y * grid.x * WORKGROUP_SIZE);
+  let row = at / params.lanes;
+  if (row >= i32(params.planes) * params.size.y) { return; }
+  let factor = vec2i(params.count.x / params.size.x, params.count.y / params.size.y);
+  for (var i = at - row * params.lanes; i < params.size.x; i += params.lanes) {
+    var total = 0.0;
+    for (var k = 0; k < factor.y; k++) {
+      let begin = (row * factor.y + k) * params.count.x + i * factor.x;
+      for (var o = begin; o < begin + factor.x; o++) { total += dy[o]; }
     }
     out[row * params.size.x + i] = total;
   }

@@ -7,7 +7,7 @@ const rng = new d.Rng(4);
 const SIZES: [number, number][] = [[3, 5], [6, 10], [7, 13], [2, 3], [1, 1], [
   3,
   67,
-]];
+], [9, 5]];
 
 /** Per output along one axis: the inputs it mixes and their shares, in doubles. */
 function shares(
