@@ -4,7 +4,6 @@
  *
  * @module
  */
-import { type Tensor, tensor } from "../mod.ts";
 
 /** Numbers in [0, 1) from a 32-bit hash of index and seed, in doubles. */
 export function unitHash(n: number, seed: number): Float64Array {
@@ -17,13 +16,9 @@ export function unitHash(n: number, seed: number): Float64Array {
   });
 }
 
-function filled(
-  shape: readonly number[],
-  map: (u: number) => number,
-  seed: number,
-): Tensor {
-  const n = shape.reduce((a, b) => a * b, 1);
-  return tensor(Float32Array.from(unitHash(n, seed), map), shape);
+/** Number of elements of a shape. */
+export function sizeOf(shape: readonly number[]): number {
+  return shape.reduce((a, b) => a * b, 1);
 }
 
 /** Uniform in [-scale, scale). */
@@ -31,24 +26,33 @@ export function uniform(
   shape: readonly number[],
   seed: number,
   scale = 1,
-): Tensor {
-  return filled(shape, (u) => (2 * u - 1) * scale, seed);
+): Float32Array<ArrayBuffer> {
+  return Float32Array.from(
+    unitHash(sizeOf(shape), seed),
+    (u) => (2 * u - 1) * scale,
+  );
 }
 
 /** Uniform with variance 1, in the part of noise. */
-export function noise(shape: readonly number[], seed: number): Tensor {
+export function noise(
+  shape: readonly number[],
+  seed: number,
+): Float32Array<ArrayBuffer> {
   return uniform(shape, seed, Math.sqrt(3));
 }
 
 /** Uniform in [0, 1). */
-export function unit(shape: readonly number[], seed: number): Tensor {
-  return filled(shape, (u) => u, seed);
+export function unit(
+  shape: readonly number[],
+  seed: number,
+): Float32Array<ArrayBuffer> {
+  return Float32Array.from(unitHash(sizeOf(shape), seed));
 }
 
 /** Mean over tensors of the mean of `(0.5 + hash) · (a ≥ 0 ? a : -a/2)`. */
-export async function checksum(tensors: readonly Tensor[]): Promise<number> {
+export function checksum(tensors: readonly Float32Array[]): number {
   let total = 0;
-  for (const data of await Promise.all(tensors.map((t) => t.data()))) {
+  for (const data of tensors) {
     const weights = unitHash(data.length, 7);
     let sum = 0;
     data.forEach((a, i) =>

@@ -3,19 +3,16 @@
  *
  * @module
  */
-import * as d from "../mod.ts";
-import { copyInPlace } from "../tensor/fill.ts";
 import { noise, uniform, unit } from "./data.ts";
+import type { Layout, Library } from "./library.ts";
 import * as net from "./networks.ts";
 
-type Tensor = d.Tensor;
-
 /** An item, ready to be run again and again. */
-export interface Prepared {
+export interface Prepared<T> {
   /** One run; the caller frees what it returns. A training item returns its loss alone. */
-  run(): Tensor[];
-  /** Whether `run` is an optimizer step. */
-  training: boolean;
+  run(): T[];
+  /** Axes of the results; none for an optimizer step, whose losses are compared instead. */
+  layouts: Layout[];
   /** Parameters of the network, for items that have one. */
   params?: number;
 }
@@ -29,76 +26,75 @@ export interface Item {
   /** Bytes that must move at least. */
   bytes?: number;
   /** Makes inputs and parameters. */
-  prepare(): Prepared;
+  prepare<T>(lib: Library<T>): Prepared<T>;
 }
+
+/** An input: values, shape, axes. */
+type Source = [
+  values: Float32Array<ArrayBuffer>,
+  shape: number[],
+  layout?: Layout,
+];
 
 const FOUR_MILLION = 4 * 1024 * 1024;
+const GROUPS = 8;
 
-const forward = (run: () => Tensor): Prepared => ({
-  run: () => [run()],
-  training: false,
-});
+const load = <T>(lib: Library<T>, sources: Source[]) =>
+  sources.map((source) => lib.tensor(...source));
 
-function matmulItem(name: string, m: number, k: number, n: number): Item {
-  return {
-    name,
-    flops: 2 * m * k * n,
-    prepare() {
-      const a = uniform([m, k], 1), b = uniform([k, n], 2);
-      return forward(() => d.matmul(a, b));
-    },
-  };
-}
-
-/** A step that is captured when it first runs, and replayed from then on. */
-function captured(
-  step: () => Tensor,
-  shape: readonly number[],
-): () => Tensor[] {
-  const result = d.zeros(shape);
-  let made: d.CapturedStep<never, never> | undefined;
-  return () => {
-    made ??= d.capture(() => {
-      copyInPlace(result, step());
-      return {};
-    });
-    made.replay({});
-    return [result.detach()];
-  };
-}
-
-/** Forward, and forward with the gradients of `sum(f(inputs) · upstream)`. */
-function bothWays(
+/** `f` of the inputs. */
+function forward(
   name: string,
   cost: { flops?: number; bytes?: number },
-  inputs: () => Tensor[],
-  upstream: () => Tensor,
-  f: (...inputs: Tensor[]) => Tensor,
+  inputs: () => Source[],
+  f: <T>(lib: Library<T>, inputs: T[]) => T,
+): Item {
+  return {
+    name,
+    ...cost,
+    prepare(lib) {
+      const sources = inputs();
+      return {
+        run: lib.compile((...xs) => [f(lib, xs)], load(lib, sources)),
+        layouts: [sources[0]![2] ?? "plain"],
+      };
+    },
+  };
+}
+
+/** `f` of the inputs, and the gradients of `sum(f(inputs) · upstream)` with respect to all of them. */
+function bothWays(
+  name: string,
+  { flops, bytes }: { flops?: number; bytes?: number },
+  inputs: () => Source[],
+  upstream: () => Source,
+  f: <T>(lib: Library<T>, inputs: T[]) => T,
 ): Item[] {
-  const times = (k: number, value?: number) =>
-    value === undefined ? undefined : k * value;
-  return [
-    {
-      name: `${name}_fwd`,
-      ...cost,
-      prepare() {
-        const at = inputs();
-        return forward(() => f(...at));
-      },
+  return [forward(`${name}_fwd`, { flops, bytes }, inputs, f), {
+    name: `${name}_fwdbwd`,
+    flops: flops && 3 * flops,
+    bytes: bytes && 2 * bytes,
+    prepare(lib) {
+      const sources = inputs();
+      return {
+        run: lib.compile(
+          (dy, ...xs) =>
+            lib.gradients((...xs) => lib.sum(lib.mul(f(lib, xs), dy)), xs),
+          load(lib, [upstream(), ...sources]),
+        ),
+        layouts: sources.map(([, , layout]) => layout ?? "plain"),
+      };
     },
-    {
-      name: `${name}_fwdbwd`,
-      flops: times(3, cost.flops),
-      bytes: times(2, cost.bytes),
-      prepare() {
-        const at = inputs().map((x) => x.requireGrad()), g = upstream();
-        return {
-          run: () => d.gradients(d.sum(d.mul(f(...at), g)), at),
-          training: false,
-        };
-      },
-    },
-  ];
+  }];
+}
+
+function matmulItem(name: string, m: number, k: number, n: number): Item {
+  return forward(
+    name,
+    { flops: 2 * m * k * n },
+    () => [[uniform([m, k], 1), [m, k]], [uniform([k, n], 2), [k, n]]],
+    (lib, [a, b]) => lib.matmul(a!, b!),
+  );
 }
 
 function convItems(
@@ -108,17 +104,27 @@ function convItems(
   r: number,
   k: number,
 ): Item[] {
+  const image = [n, c, r, r], weight = [c, c, k, k];
   return bothWays(
     name,
     { flops: 2 * n * r * r * c * c * k * k },
-    () => [uniform([n, c, r, r], 1), uniform([c, c, k, k], 2)],
-    () => uniform([n, c, r, r], 3),
-    (x, weight) => d.conv2d(x!, weight!, undefined, { padding: (k - 1) / 2 }),
+    () => [
+      [uniform(image, 1), image, "image"],
+      [uniform(weight, 2), weight, "conv"],
+    ],
+    () => [uniform(image, 3), image, "image"],
+    (lib, [x, weight]) =>
+      lib.conv2d(x!, weight!, null, { stride: 1, padding: (k - 1) / 2 }),
   );
 }
 
-const betas = d.linearBetas(1000);
-const alphasCumprod = new d.GaussianDiffusion({ betas }).alphasCumprod;
+/** The linear schedule of Ho et al., in doubles. */
+const betas = Array.from(
+  { length: 1000 },
+  (_, i) => 1e-4 + (0.02 - 1e-4) * i / 999,
+);
+let product = 1;
+const alphasCumprod = betas.map((beta) => product *= 1 - beta);
 
 function unetItems(
   name: string,
@@ -126,75 +132,94 @@ function unetItems(
   sampleFlops: number,
 ): Item[] {
   const shape = net.UNETS[name]!;
-  const image = [shape.channels, shape.resolution, shape.resolution];
+  const declarations = net.unetDeclarations(shape);
+  const params = net.count(declarations);
+  const image = (n: number) => [
+    n,
+    shape.channels,
+    shape.resolution,
+    shape.resolution,
+  ];
   return [
     {
       name: `${name}_train`,
       flops: trainFlops,
-      prepare() {
-        const weights = net.initialise(net.unetDeclarations(shape), 100);
-        const parameters = Object.values(weights);
-        const n = shape.trainBatch;
-        const steps = Array.from({ length: n }, (_, i) => (i * 61 + 17) % 1000);
-        const x0 = uniform([n, ...image], 11), eps = noise([n, ...image], 12);
-        const t = d.tensor(steps);
-        const factor = (f: (bar: number) => number) =>
-          d.tensor(
-            Float32Array.from(steps, (step) => f(alphasCumprod[step]!)),
-            [n, 1, 1, 1],
-          );
-        const signal = factor(Math.sqrt),
-          spread = factor((bar) => Math.sqrt(1 - bar));
-        const adam = new d.Adam(parameters, { learningRate: 2e-4 });
-        return {
-          training: true,
-          params: net.count(weights),
-          run: captured(() => {
-            const xt = d.add(d.mul(signal, x0), d.mul(spread, eps));
-            const loss = d.mseLoss(net.unet(weights, shape, xt, t), eps);
-            adam.step(d.gradients(loss, parameters));
-            return loss;
-          }, []),
-        };
+      prepare(lib) {
+        const n = shape.trainBatch, batch = image(n);
+        const steps = Float32Array.from(
+          { length: n },
+          (_, i) => (i * 61 + 17) % 1000,
+        );
+        const factor = (f: (bar: number) => number): Source => [
+          steps.map((step) => f(alphasCumprod[step]!)),
+          [n, 1, 1, 1],
+        ];
+        const run = lib.train({
+          networks: [net.initialise(lib, declarations, 100)],
+          inputs: load(lib, [
+            [uniform(batch, 11), batch, "image"],
+            [noise(batch, 12), batch, "image"],
+            factor(Math.sqrt),
+            factor((bar) => Math.sqrt(1 - bar)),
+            [steps, [n]],
+            [net.frequencies(), [net.frequencies().length]],
+          ]),
+          adam: { learningRate: 2e-4, betas: [0.9, 0.999] },
+          step: (_, update, x0, eps, signal, spread, t, freqs) =>
+            update(0, (weights) => {
+              const xt = lib.add(lib.mul(x0!, signal!), lib.mul(eps!, spread!));
+              const predicted = net.unet(lib, weights, shape, xt, t!, freqs!);
+              return lib.mseLoss(predicted, eps!);
+            }),
+        });
+        return { run: () => [run()], layouts: [], params };
       },
     },
     {
       name: `${name}_sample`,
       flops: sampleFlops,
-      prepare() {
-        const weights = net.initialise(net.unetDeclarations(shape), 100);
-        const n = net.SAMPLE_BATCH, k = 500;
-        const x = noise([n, ...image], 13), z = noise([n, ...image], 14);
-        const t = d.full([n], k);
+      prepare(lib) {
+        const n = net.SAMPLE_BATCH, batch = image(n), k = 500;
+        const weights = net.initialise(lib, declarations, 100);
+        const names = Object.keys(weights);
         const c1 = 1 / Math.sqrt(1 - betas[k]!);
         const c2 = betas[k]! / Math.sqrt(1 - alphasCumprod[k]!);
         const sigma = Math.sqrt(betas[k]!);
-        return {
-          training: false,
-          params: net.count(weights),
-          run: captured(() =>
-            d.noGrad(() => {
-              const eps = net.unet(weights, shape, x, t);
-              return d.add(
-                d.mul(d.sub(x, d.mul(eps, c2)), c1),
-                d.mul(z, sigma),
-              );
-            }), x.shape),
-        };
+        const inputs = load(lib, [
+          [noise(batch, 13), batch, "image"],
+          [noise(batch, 14), batch, "image"],
+          [new Float32Array(n).fill(k), [n]],
+          [net.frequencies(), [net.frequencies().length]],
+        ]);
+        const run = lib.compileNetwork(
+          (x, z, t, freqs, ...values) => {
+            const p = Object.fromEntries(
+              names.map((name, i) => [name, values[i]!] as const),
+            );
+            const eps = net.unet(lib, p, shape, x!, t!, freqs!);
+            const mean = lib.mul(lib.add(x!, lib.mul(eps, -c2)), c1);
+            return lib.add(mean, lib.mul(z!, sigma));
+          },
+          [...inputs, ...Object.values(weights)],
+          batch,
+        );
+        return { run, layouts: ["image"], params };
       },
     },
   ];
 }
 
+const SMALL_IMAGES = [net.SMALL_BATCH, 1, 28, 28];
+const attended = [16, 4, 256, 16];
+
 /** All items, in the order in which they run. */
 export const ITEMS: Item[] = [
-  {
-    name: "roundtrip_64K",
-    prepare() {
-      const x = d.ones([65536]);
-      return forward(() => d.add(x, 1));
-    },
-  },
+  forward(
+    "roundtrip_64K",
+    {},
+    () => [[new Float32Array(65536).fill(1), [65536]]],
+    (lib, [x]) => lib.add(x!, 1),
+  ),
   matmulItem("matmul_512", 512, 512, 512),
   matmulItem("matmul_1024", 1024, 1024, 1024),
   matmulItem("matmul_16384x64x64", 16384, 64, 64),
@@ -206,94 +231,97 @@ export const ITEMS: Item[] = [
     "gnsilu",
     { bytes: 2 * 4 * 16 * 64 * 32 * 32 },
     () => [
-      uniform([16, 64, 32, 32], 1),
-      d.add(d.mul(uniform([64], 2), 0.1), 1),
-      d.mul(uniform([64], 3), 0.1),
+      [uniform([16, 64, 32, 32], 1), [16, 64, 32, 32], "image"],
+      [uniform([64], 2).map((u) => 1 + 0.1 * u), [64]],
+      [uniform([64], 3).map((u) => 0.1 * u), [64]],
     ],
-    () => uniform([16, 64, 32, 32], 4),
-    (x, weight, bias) => d.silu(d.groupNorm(x!, 8, weight!, bias!, 1e-5)),
+    () => [uniform([16, 64, 32, 32], 4), [16, 64, 32, 32], "image"],
+    (lib, [x, weight, bias]) => lib.groupNormSilu(x!, GROUPS, weight!, bias!),
   ),
   ...bothWays(
     "attn",
     { flops: 4 * 16 * 4 * 256 * 256 * 16 },
-    () => [1, 2, 3].map((seed) => uniform([16, 4, 256, 16], seed, 2)),
-    () => uniform([16, 4, 256, 16], 4),
-    (q, k, v) => d.attention(q!, k!, v!),
+    () => [1, 2, 3].map((seed) => [uniform(attended, seed, 2), attended]),
+    () => [uniform(attended, 4), attended],
+    (lib, [q, k, v]) => lib.attention(q!, k!, v!),
   ),
-  {
-    name: "mulsilu_4M",
-    bytes: 16 * FOUR_MILLION,
-    prepare() {
-      const [a, b, c] = [1, 2, 3].map((seed) => uniform([FOUR_MILLION], seed));
-      return forward(() => d.scope(() => d.silu(d.add(d.mul(a!, b!), c!))));
-    },
-  },
-  {
-    name: "sum_4M",
-    bytes: 4 * FOUR_MILLION,
-    prepare() {
-      const x = unit([FOUR_MILLION], 1);
-      return forward(() => d.sum(x));
-    },
-  },
-  {
-    name: "softmax_4096x256",
-    bytes: 8 * 4096 * 256,
-    prepare() {
-      const x = uniform([4096, 256], 1, 4);
-      return forward(() => d.softmax(x));
-    },
-  },
+  forward(
+    "mulsilu_4M",
+    { bytes: 16 * FOUR_MILLION },
+    () =>
+      [1, 2, 3].map((
+        seed,
+      ) => [uniform([FOUR_MILLION], seed), [FOUR_MILLION]]),
+    (lib, [a, b, c]) => lib.silu(lib.add(lib.mul(a!, b!), c!)),
+  ),
+  forward(
+    "sum_4M",
+    { bytes: 4 * FOUR_MILLION },
+    () => [[unit([FOUR_MILLION], 1), [FOUR_MILLION]]],
+    (lib, [x]) => lib.sum(x!),
+  ),
+  forward(
+    "softmax_4096x256",
+    { bytes: 8 * 4096 * 256 },
+    () => [[uniform([4096, 256], 1, 4), [4096, 256]]],
+    (lib, [x]) => lib.softmax(x!),
+  ),
   ...unetItems("unet16", 6303121408, 2101870592),
   ...unetItems("unet32", 11978866688, 7995392000),
   {
     name: "vae_train",
     flops: 1074167808,
-    prepare() {
-      const weights = net.initialise(net.VAE, 500);
-      const parameters = Object.values(weights);
-      const x = unit([64, 1, 28, 28], 21), eps = noise([64, 16], 22);
-      const adam = new d.Adam(parameters, { learningRate: 1e-3 });
-      return {
-        training: true,
-        params: net.count(weights),
-        run: captured(() => {
-          const loss = net.vaeLoss(weights, x, eps);
-          adam.step(d.gradients(loss, parameters));
-          return loss;
-        }, []),
-      };
+    prepare(lib) {
+      const run = lib.train({
+        networks: [net.initialise(lib, net.VAE, 500)],
+        inputs: load(lib, [
+          [unit(SMALL_IMAGES, 21), SMALL_IMAGES, "image"],
+          [noise([net.SMALL_BATCH, 16], 22), [net.SMALL_BATCH, 16]],
+        ]),
+        adam: { learningRate: 1e-3, betas: [0.9, 0.999] },
+        step: (_, update, x, eps) =>
+          update(0, (weights) => net.vaeLoss(lib, weights, x!, eps!)),
+      });
+      return { run: () => [run()], layouts: [], params: net.count(net.VAE) };
     },
   },
   {
     name: "dcgan_train",
     flops: 10369171456,
-    prepare() {
-      const g = net.initialise(net.GENERATOR, 600),
-        c = net.initialise(net.DISCRIMINATOR, 650);
-      const ofG = Object.values(g), ofC = Object.values(c);
-      const x = uniform([64, 1, 28, 28], 31), z = noise([64, 100], 32);
-      const options = {
-        learningRate: 2e-4,
-        betas: [0.5, 0.999] as [number, number],
-      };
-      const adamG = new d.Adam(ofG, options), adamC = new d.Adam(ofC, options);
-      const bce = (logits: Tensor, target: number) =>
-        d.bceWithLogits(logits, d.full(logits.shape, target));
+    prepare(lib) {
+      const G = 0, D = 1;
+      const run = lib.train({
+        networks: [
+          net.initialise(lib, net.GENERATOR, 600),
+          net.initialise(lib, net.DISCRIMINATOR, 650),
+        ],
+        inputs: load(lib, [
+          [uniform(SMALL_IMAGES, 31), SMALL_IMAGES, "image"],
+          [noise([net.SMALL_BATCH, 100], 32), [net.SMALL_BATCH, 100]],
+        ]),
+        adam: { learningRate: 2e-4, betas: [0.5, 0.999] },
+        step(current, update, x, z) {
+          const fake = lib.constant(() => net.generate(lib, current(G), z!));
+          const lossD = update(D, (d) =>
+            lib.add(
+              lib.bceWithLogits(net.discriminate(lib, d, x!), 1, "mean"),
+              lib.bceWithLogits(net.discriminate(lib, d, fake), 0, "mean"),
+            ));
+          const lossG = update(G, (g) => {
+            const judged = net.discriminate(
+              lib,
+              current(D),
+              net.generate(lib, g, z!),
+            );
+            return lib.bceWithLogits(judged, 1, "mean");
+          });
+          return lib.add(lossD, lossG);
+        },
+      });
       return {
-        training: true,
-        params: net.count(g) + net.count(c),
-        run: captured(() => {
-          const fake = d.noGrad(() => net.generate(g, z));
-          const lossC = d.add(
-            bce(net.discriminate(c, x), 1),
-            bce(net.discriminate(c, fake), 0),
-          );
-          adamC.step(d.gradients(lossC, ofC));
-          const lossG = bce(net.discriminate(c, net.generate(g, z)), 1);
-          adamG.step(d.gradients(lossG, ofG));
-          return d.add(lossC, lossG);
-        }, []),
+        run: () => [run()],
+        layouts: [],
+        params: net.count(net.GENERATOR) + net.count(net.DISCRIMINATOR),
       };
     },
   },

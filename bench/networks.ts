@@ -4,12 +4,9 @@
  *
  * @module
  */
-import * as d from "../mod.ts";
-import { uniform } from "./data.ts";
+import { sizeOf, uniform } from "./data.ts";
+import type { Library, Weights } from "./library.ts";
 
-type Tensor = d.Tensor;
-/** Parameters by name. */
-export type Weights = Record<string, Tensor>;
 type Kind = "conv" | "convT" | "lin" | "one" | "zero";
 type Declaration = [name: string, kind: Kind, shape: number[]];
 
@@ -39,28 +36,33 @@ export const UNETS: Record<string, UNetShape> = {
 /** Images of a sampling item. */
 export const SAMPLE_BATCH = 16;
 
+/** Images of a step of the VAE and of the DCGAN. */
+export const SMALL_BATCH = 64;
+
 /** Makes the declared parameters; the i-th is drawn with seed `seed + i`. */
-export function initialise(
+export function initialise<T>(
+  lib: Library<T>,
   declarations: readonly Declaration[],
   seed: number,
-): Weights {
+): Weights<T> {
   return Object.fromEntries(declarations.map(([name, kind, shape], i) => {
-    const size = shape.reduce((a, b) => a * b, 1);
+    if (kind === "one" || kind === "zero") {
+      const values = new Float32Array(sizeOf(shape)).fill(
+        kind === "one" ? 1 : 0,
+      );
+      return [name, lib.tensor(values, shape)];
+    }
     const fan = kind === "convT"
       ? shape[0]! * shape[2]! * shape[3]!
-      : size / shape[0]!;
-    const value = kind === "one"
-      ? d.ones(shape)
-      : kind === "zero"
-      ? d.zeros(shape)
-      : uniform(shape, seed + i, 1 / Math.sqrt(fan));
-    return [name, d.parameter(value)];
+      : sizeOf(shape) / shape[0]!;
+    const values = uniform(shape, seed + i, 1 / Math.sqrt(fan));
+    return [name, lib.tensor(values, shape, kind)];
   }));
 }
 
 /** Number of values in all parameters. */
-export function count(weights: Weights): number {
-  return Object.values(weights).reduce((sum, { size }) => sum + size, 0);
+export function count(declarations: readonly Declaration[]): number {
+  return declarations.reduce((sum, [, , shape]) => sum + sizeOf(shape), 0);
 }
 
 /** The parameters of a U-Net, in order. */
@@ -123,89 +125,72 @@ export function unetDeclarations(
   return list;
 }
 
-let table: Tensor | undefined;
-
-/** Frequencies of the time embedding, made once: a captured step cannot take data from the host. */
-function frequencyTable(): Tensor {
+/** `exp(-ln(10000) k / 16)`, the frequencies of the time embedding. */
+export function frequencies(): Float32Array<ArrayBuffer> {
   const half = BASE / 2;
-  return table ??= d.outsideCapture(() =>
-    d.keep(d.tensor(
-      Float32Array.from(
-        { length: half },
-        (_, k) => Math.exp(-Math.log(10000) * k / half),
-      ),
-    ))
+  return Float32Array.from(
+    { length: half },
+    (_, k) => Math.exp(-Math.log(10000) * k / half),
   );
 }
 
-/** Predicts noise. `x`: `[N, C, R, R]`; `t`: `[N]`. */
-export function unet(
-  p: Weights,
+/** Predicts noise. `x`: `[N, C, R, R]`; `t`: `[N]`; `freqs`: `frequencies()`. */
+export function unet<T>(
+  lib: Library<T>,
+  p: Weights<T>,
   { resolution }: UNetShape,
-  x: Tensor,
-  t: Tensor,
-): Tensor {
-  const conv = (name: string, x: Tensor, stride = 1) => {
-    const weight = p[`${name}.w`]!;
-    return d.conv2d(x, weight, p[`${name}.b`]!, {
+  x: T,
+  t: T,
+  freqs: T,
+): T {
+  const conv = (name: string, x: T, size: 1 | 3, stride = 1) =>
+    lib.conv2d(x, p[`${name}.w`]!, p[`${name}.b`]!, {
       stride,
-      padding: (weight.shape[2]! - 1) / 2,
+      padding: (size - 1) / 2,
     });
+  const norm = (name: string, x: T) =>
+    lib.groupNorm(x, GROUPS, p[`${name}.g`]!, p[`${name}.b`]!);
+  const normSilu = (name: string, x: T) =>
+    lib.groupNormSilu(x, GROUPS, p[`${name}.g`]!, p[`${name}.b`]!);
+  const linear = (name: string, x: T) =>
+    lib.linear(x, p[`${name}.w`]!, p[`${name}.b`]!);
+  const res = (name: string, x: T, e: T) => {
+    let h = conv(`${name}.conv1`, normSilu(`${name}.gn1`, x), 3);
+    h = lib.addPerChannel(h, linear(`${name}.temb`, e));
+    h = conv(`${name}.conv2`, normSilu(`${name}.gn2`, h), 3);
+    return lib.add(h, p[`${name}.skip.w`] ? conv(`${name}.skip`, x, 1) : x);
   };
-  const norm = (name: string, x: Tensor) =>
-    d.groupNorm(x, GROUPS, p[`${name}.g`]!, p[`${name}.b`]!, 1e-5);
-  const normSilu = (name: string, x: Tensor) =>
-    d.groupNormSilu(x, GROUPS, p[`${name}.g`]!, p[`${name}.b`]!, 1e-5);
-  const linear = (name: string, x: Tensor) =>
-    d.linear(x, p[`${name}.w`]!, p[`${name}.b`]!);
-  const res = (name: string, x: Tensor, e: Tensor) => {
-    let h = conv(`${name}.conv1`, normSilu(`${name}.gn1`, x));
-    const bias = linear(`${name}.temb`, e);
-    h = d.add(h, d.reshape(bias, [...bias.shape, 1, 1]));
-    h = conv(`${name}.conv2`, normSilu(`${name}.gn2`, h));
-    return d.add(h, p[`${name}.skip.w`] ? conv(`${name}.skip`, x) : x);
+  const attention = (name: string, x: T) => {
+    const qkv = conv(`${name}.qkv`, norm(`${name}.gn`, x), 1);
+    const y = lib.imageAttention(qkv, HEADS);
+    return lib.add(x, conv(`${name}.proj`, y, 1));
   };
-  const attention = (name: string, x: Tensor) => {
-    const [n, c, height, width] = x.shape as [number, number, number, number];
-    const qkv = d.reshape(conv(`${name}.qkv`, norm(`${name}.gn`, x)), [
-      n,
-      3,
-      HEADS,
-      c / HEADS,
-      height * width,
-    ]);
-    const [q, k, v] = d.split(qkv, 3, 1).map((part) =>
-      d.transpose(d.squeeze(part, 1))
-    );
-    const y = d.transpose(d.attention(q!, k!, v!));
-    return d.add(x, conv(`${name}.proj`, d.reshape(y, x.shape)));
-  };
-  const angles = d.mul(d.unsqueeze(t, 1), frequencyTable());
-  let e = d.concat([d.sin(angles), d.cos(angles)], 1);
-  e = d.silu(linear("time.0", e));
-  e = d.silu(linear("time.1", e));
-  let h = conv("in", x), r = resolution;
+  const angles = lib.outer(t, freqs);
+  let e = lib.concat(lib.sin(angles), lib.cos(angles));
+  e = lib.silu(linear("time.0", e));
+  e = lib.silu(linear("time.1", e));
+  let h = conv("in", x, 3), r = resolution;
   const skips = [h], last = MULTIPLIERS.length - 1;
   for (let i = 0; i <= last; i++) {
     h = res(`down${i}.res`, h, e);
     if (r === ATTENTION_AT) h = attention(`down${i}.attn`, h);
     skips.push(h);
     if (i === last) break;
-    h = conv(`down${i}.ds`, h, 2);
+    h = conv(`down${i}.ds`, h, 3, 2);
     skips.push(h);
     r /= 2;
   }
   h = res("mid.res1", attention("mid.attn", res("mid.res0", h, e)), e);
   for (let i = last; i >= 0; i--) {
     for (let j = 0; j < 2; j++) {
-      h = res(`up${i}.res${j}`, d.concat([h, skips.pop()!], 1), e);
+      h = res(`up${i}.res${j}`, lib.concatChannels(h, skips.pop()!), e);
       if (r === ATTENTION_AT) h = attention(`up${i}.attn${j}`, h);
     }
     if (i === 0) break;
-    h = conv(`up${i}.us`, d.upsampleNearest(h, { scale: 2 }));
+    h = conv(`up${i}.us`, lib.upsample(h), 3);
     r *= 2;
   }
-  return conv("out.conv", normSilu("out.gn", h));
+  return conv("out.conv", normSilu("out.gn", h), 3);
 }
 
 /** The parameters of the convolutional VAE. */
@@ -224,28 +209,23 @@ export const VAE: Declaration[] = [
   ["d2.b", "zero", [1]],
 ];
 
-/** Negative ELBO per image: Bernoulli reconstruction plus KL. `x`: `[N, 1, 28, 28]`; `eps`: `[N, 16]`. */
-export function vaeLoss(p: Weights, x: Tensor, eps: Tensor): Tensor {
-  const n = x.shape[0]!;
-  const half = { stride: 2, padding: 1 };
-  let h = d.relu(d.conv2d(x, p["e1.w"]!, p["e1.b"]!, half));
-  h = d.relu(d.conv2d(h, p["e2.w"]!, p["e2.b"]!, half));
-  const [mu, logVar] = d.split(
-    d.linear(d.flatten(h, 1), p["ef.w"]!, p["ef.b"]!),
-    2,
-    1,
-  ) as [
-    Tensor,
-    Tensor,
-  ];
-  const z = d.add(mu, d.mul(d.exp(d.mul(logVar, 0.5)), eps));
-  h = d.reshape(d.relu(d.linear(z, p["df.w"]!, p["df.b"]!)), [n, 64, 7, 7]);
-  h = d.relu(d.convTranspose2d(h, p["d1.w"]!, p["d1.b"]!, half));
-  const logits = d.convTranspose2d(h, p["d2.w"]!, p["d2.b"]!, half);
-  const reconstruction = d.bceWithLogits(logits, x, { reduction: "sum" });
-  return d.mul(
-    d.add(reconstruction, d.gaussianKl(mu, logVar, { reduction: "sum" })),
-    1 / n,
+const HALF = { stride: 2, padding: 1 }, TWICE = HALF;
+
+/** Negative ELBO per image: Bernoulli reconstruction plus KL. `x`: `[64, 1, 28, 28]`; `eps`: `[64, 16]`. */
+export function vaeLoss<T>(lib: Library<T>, p: Weights<T>, x: T, eps: T): T {
+  let h = lib.relu(lib.conv2d(x, p["e1.w"]!, p["e1.b"]!, HALF));
+  h = lib.relu(lib.conv2d(h, p["e2.w"]!, p["e2.b"]!, HALF));
+  const [mu, logVar] = lib.halves(
+    lib.linear(lib.flatten(h), p["ef.w"]!, p["ef.b"]!),
+  );
+  const z = lib.add(mu, lib.mul(lib.exp(lib.mul(logVar, 0.5)), eps));
+  h = lib.unflatten(lib.relu(lib.linear(z, p["df.w"]!, p["df.b"]!)), 64, 7);
+  h = lib.relu(lib.convTranspose2d(h, p["d1.w"]!, p["d1.b"]!, TWICE));
+  const logits = lib.convTranspose2d(h, p["d2.w"]!, p["d2.b"]!, TWICE);
+  const reconstruction = lib.bceWithLogits(logits, x, "sum");
+  return lib.mul(
+    lib.add(reconstruction, lib.gaussianKl(mu, logVar)),
+    1 / SMALL_BATCH,
   );
 }
 
@@ -273,37 +253,19 @@ export const DISCRIMINATOR: Declaration[] = [
   ["df.b", "zero", [1]],
 ];
 
-function batchNorm(p: Weights, name: string, x: Tensor): Tensor {
-  return d.batchNorm(x, {
-    weight: p[`${name}.g`]!,
-    bias: p[`${name}.b`]!,
-    training: true,
-  });
-}
-
 /** Images from noise `[N, 100]`. */
-export function generate(p: Weights, z: Tensor): Tensor {
-  const twice = { stride: 2, padding: 1 };
-  let h = d.reshape(d.linear(z, p["gf.w"]!, p["gf.b"]!), [
-    z.shape[0]!,
-    128,
-    7,
-    7,
-  ]);
-  h = d.relu(batchNorm(p, "gn0", h));
-  h = d.relu(
-    batchNorm(p, "gn1", d.convTranspose2d(h, p["g1.w"]!, undefined, twice)),
-  );
-  return d.tanh(d.convTranspose2d(h, p["g2.w"]!, p["g2.b"]!, twice));
+export function generate<T>(lib: Library<T>, p: Weights<T>, z: T): T {
+  let h = lib.unflatten(lib.linear(z, p["gf.w"]!, p["gf.b"]!), 128, 7);
+  h = lib.relu(lib.batchNorm(h, p["gn0.g"]!, p["gn0.b"]!));
+  h = lib.convTranspose2d(h, p["g1.w"]!, null, TWICE);
+  h = lib.relu(lib.batchNorm(h, p["gn1.g"]!, p["gn1.b"]!));
+  return lib.tanh(lib.convTranspose2d(h, p["g2.w"]!, p["g2.b"]!, TWICE));
 }
 
 /** Logits `[N, 1]` that images are real. */
-export function discriminate(p: Weights, x: Tensor): Tensor {
-  const half = { stride: 2, padding: 1 };
-  let h = d.leakyRelu(d.conv2d(x, p["d1.w"]!, p["d1.b"]!, half), 0.2);
-  h = d.leakyRelu(
-    batchNorm(p, "dn", d.conv2d(h, p["d2.w"]!, undefined, half)),
-    0.2,
-  );
-  return d.linear(d.flatten(h, 1), p["df.w"]!, p["df.b"]!);
+export function discriminate<T>(lib: Library<T>, p: Weights<T>, x: T): T {
+  let h = lib.conv2d(x, p["d1.w"]!, p["d1.b"]!, HALF);
+  h = lib.conv2d(lib.leakyRelu(h, 0.2), p["d2.w"]!, null, HALF);
+  h = lib.leakyRelu(lib.batchNorm(h, p["dn.g"]!, p["dn.b"]!), 0.2);
+  return lib.linear(lib.flatten(h), p["df.w"]!, p["df.b"]!);
 }

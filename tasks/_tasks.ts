@@ -56,7 +56,11 @@ export const TASKS = [
   {
     name: "bench",
     summary: "Times kernels, training steps and sampling steps",
-    examples: ["deno task bench", "deno task bench --json"],
+    examples: [
+      "deno task bench",
+      "deno task bench --json",
+      "deno task bench --item matmul*,unet16_* --vs tfjs,jax-js",
+    ],
   },
   {
     name: "tune",

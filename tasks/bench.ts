@@ -1,11 +1,26 @@
 /**
- * `deno task bench`: times kernels, training steps and sampling steps on the device in use.
+ * `deno task bench`: times kernels, training steps and sampling steps on the device in use, beside
+ * other libraries if asked.
  *
  * @module
  */
-import { ITEMS } from "../bench/items.ts";
-import { measure, type Measurement } from "../bench/measure.ts";
-import { deviceInfo } from "../mod.ts";
+import { denoise } from "../bench/denoise.ts";
+import { type Item, ITEMS } from "../bench/items.ts";
+import {
+  measure,
+  type Measurement,
+  type Unsupported,
+} from "../bench/measure.ts";
+import { measurePeaks } from "../bench/peak.ts";
+import { measurePeer, PEERS } from "../bench/peers.ts";
+import {
+  type Comparison,
+  markdownTable,
+  summaryOf,
+  tableOf,
+  withShares,
+} from "../bench/report.ts";
+import { deviceInfo, scope } from "../mod.ts";
 import {
   defineCommand,
   type Parsed,
@@ -27,9 +42,32 @@ export const command = defineCommand({
       description:
         "Items to run, by name; * stands for any characters (default: all)",
     },
+    vs: {
+      type: "list",
+      choices: PEERS,
+      description:
+        "Libraries that run the same items, each in its own process; downloads them once",
+    },
+    rounds: {
+      type: "integer",
+      min: 1,
+      default: 1,
+      description: "Rounds over the libraries per item; the fastest counts",
+    },
+    timeout: {
+      type: "integer",
+      min: 1,
+      default: 300,
+      placeholder: "SECONDS",
+      description: "When to give up on an item in another library",
+    },
+    markdown: {
+      type: "boolean",
+      description: "Print the table as Markdown",
+    },
   },
   notes:
-    "A time is the median over runs after two runs of warm-up; a short item is repeated within a run, so that the readback at its end does not count. check is a checksum of the results (of a training item: the loss of the third step), equal for every library that computes the same.",
+    "A time is the median over runs after two runs of warm-up; a short item is repeated within a run, so that the readback at its end does not count. check is a checksum of the results (of a training item: the loss of the third step), equal for every library that computes the same; a ratio is given only where it is. Shares compare with what two small kernels reach on the adapter: multiply-adds in registers, and copies.",
 });
 
 /**
@@ -41,20 +79,7 @@ export const command = defineCommand({
 export async function main(
   { flags, json }: Parsed<typeof command.flags>,
 ): Promise<void> {
-  const names = ITEMS.map(({ name }) => name);
-  const patterns = flags.item ?? ["*"];
-  const chosen = new Set(patterns.flatMap((pattern) => {
-    const escaped = pattern.replace(/[.+?^${}()|[\]\\]/g, "\\$&").replaceAll(
-      "*",
-      ".*",
-    );
-    const found = names.filter((name) => new RegExp(`^${escaped}$`).test(name));
-    if (found.length === 0) {
-      throw new UsageError(unknownValue("item", pattern, names));
-    }
-    return found;
-  }));
-  const items = ITEMS.filter(({ name }) => chosen.has(name));
+  const items = chosen(flags.item ?? ["*"]);
   using progress = new Progress({
     label: `Measuring on ${deviceInfo().adapter}`,
     total: items.length,
@@ -62,34 +87,74 @@ export async function main(
     quiet: json,
     intervalSeconds: 0,
   });
-  const results: Measurement[] = [];
+  const peaks = await measurePeaks();
+  if (json) {
+    console.log(
+      JSON.stringify({ device: deviceInfo().adapter, item: "peak", ...peaks }),
+    );
+  }
+  const library = denoise();
+  const comparisons: Comparison[] = [];
   for (const [i, item] of items.entries()) {
-    const result = await measure(item);
-    results.push(result);
-    if (json) console.log(JSON.stringify(result));
+    const comparison = await compare(item);
+    comparisons.push(comparison);
+    if (json) {
+      for (const line of [comparison.ours, ...comparison.peers]) {
+        console.log(JSON.stringify(line));
+      }
+    }
     progress.update(i + 1, item.name);
   }
   progress.finish();
   if (json) return;
-  const rows = results.map((r) => [
-    r.item,
-    r.ms_median.toFixed(2),
-    r.ms_min.toFixed(2),
-    r.gflops?.toFixed(1) ?? "",
-    r.gbps?.toFixed(1) ?? "",
-    r.first_ms.toFixed(0),
-    String(r.check),
-  ]);
-  const head = [
-    "item",
-    "median ms",
-    "min ms",
-    "GFLOP/s",
-    "GB/s",
-    "first ms",
-    "check",
-  ];
-  console.log(formatTable([head, ...rows]));
+  const table = tableOf(comparisons);
+  console.log(flags.markdown ? markdownTable(table) : formatTable(table));
+  for (const sentence of summaryOf(comparisons, peaks)) {
+    console.log(`\n${sentence}`);
+  }
+
+  /** Alternates the libraries, and keeps the fastest round of each. */
+  async function compare(item: Item): Promise<Comparison> {
+    const contenders: (() => Promise<Measurement | Unsupported>)[] = [
+      () => scope(() => measure(library, item)),
+      ...(flags.vs ?? []).map((peer) => () =>
+        measurePeer(peer, item.name, flags.timeout)
+      ),
+    ];
+    const best: (Measurement | Unsupported)[] = [];
+    for (let round = 0; round < flags.rounds; round++) {
+      for (const [i, contender] of contenders.entries()) {
+        const last = best[i];
+        if (last && "unsupported" in last) continue;
+        const next = await contender();
+        if ("unsupported" in next) best[i] = next;
+        else if (!last || next.ms_median < last.ms_median) {
+          best[i] = withShares(next, peaks);
+        }
+      }
+    }
+    const [ours, ...peers] = best;
+    return { ours: ours as Measurement, peers };
+  }
+}
+
+/** The items whose names match. */
+function chosen(patterns: readonly string[]): Item[] {
+  const names = ITEMS.map(({ name }) => name);
+  const found = new Set(patterns.flatMap((pattern) => {
+    const escaped = pattern.replace(/[.+?^${}()|[\]\\]/g, "\\$&").replaceAll(
+      "*",
+      ".*",
+    );
+    const matches = names.filter((name) =>
+      new RegExp(`^${escaped}$`).test(name)
+    );
+    if (matches.length === 0) {
+      throw new UsageError(unknownValue("item", pattern, names));
+    }
+    return matches;
+  }));
+  return ITEMS.filter(({ name }) => found.has(name));
 }
 
 if (import.meta.main) await runTask(command, main);
