@@ -1,10 +1,12 @@
 /**
  * The norm of many tensors together, and scaling them down to a given one. Nothing is read back, and
- * a tensor costs one dispatch for its share of the norm and one to be scaled. No gradients.
+ * a tensor costs one dispatch for its share of the norm and one to be scaled; inside a captured step all of them share
+ * one for the norm. No gradients.
  *
  * @module
  */
-import { noGrad, scope } from "../tensor/context.ts";
+import { keep, noGrad, outsideCapture, scope } from "../tensor/context.ts";
+import { joined, layoutOf } from "../tensor/flat.ts";
 import {
   ceilDiv,
   empties,
@@ -13,15 +15,15 @@ import {
   type Params,
   requireThat,
 } from "../tensor/kernel.ts";
-import type { Tensor } from "../tensor/tensor.ts";
+import { type Tensor, tensor } from "../tensor/tensor.ts";
 import source from "./global_norm.wgsl" with { type: "text" };
 import { sum } from "./reduce.ts";
+import { concat } from "./shape.ts";
 import { sqrt } from "./unary.ts";
 
 const kernel = new Kernel("global_norm", source);
-/** Elements that a lane sums: few sums remain, and a large tensor keeps the device busy. */
-const SHARE = 64;
-const MOST_LANES = 4096;
+/** Elements that a lane sums, as `SHARE` in the WGSL file. */
+const SHARE = kernel.code("SHARE");
 
 /**
  * `√ΣΣx²` over all elements of all tensors, as one number `[]`; 0 for an empty list.
@@ -32,25 +34,19 @@ export function globalNorm(tensors: readonly Tensor[]): Tensor {
   for (const x of tensors) {
     requireThat(x.dtype === "f32", "globalNorm", "elements must be f32", { x });
   }
-  const lanes = tensors.map((x) =>
-    Math.max(1, Math.min(MOST_LANES, ceilDiv(x.size, SHARE)))
-  );
+  const blocks = joined(tensors);
+  if (blocks) return normOfBlocks(tensors, blocks);
   return scope(() =>
     noGrad(() => {
+      const lanes = tensors.map(({ size }) => ceilDiv(size, SHARE));
       const parts = empties([lanes.reduce((a, b) => a + b, 0)]);
       let at = 0;
       tensors.forEach((x, i) => {
-        const params = {
-          n: x.size,
-          first: 0,
-          lanes: lanes[i]!,
-          at,
-          max_norm: 0,
-          eps: 0,
-        };
+        const params = { n: x.size, first: 0, at, max_norm: 0, eps: 0 };
         kernel.run("sum_squares", params, { x, parts }, {
-          workgroups: ({ lanes }) => ceilDiv(Number(lanes), 64),
+          workgroups: ({ n }) => ceilDiv(Number(n), SHARE * 64),
           splitBy: "n",
+          splitMultiple: SHARE,
           split: ["x"],
         });
         at += lanes[i]!;
@@ -58,6 +54,50 @@ export function globalNorm(tensors: readonly Tensor[]): Tensor {
       return sqrt(sum(parts));
     })
   );
+}
+
+const tables = new Map<string, Tensor[]>();
+
+/**
+ * The same, bit for bit, inside a captured step, where the tensors lie side by side: one dispatch per block, whose
+ * lanes read from a table which elements are theirs.
+ */
+function normOfBlocks(
+  tensors: readonly Tensor[],
+  blocks: readonly Tensor[],
+): Tensor {
+  const key = tensors.map(({ size }) => size).join();
+  let shares = tables.get(key);
+  if (!shares) {
+    shares = outsideCapture(() =>
+      layoutOf(tensors).map(({ members }) => {
+        const rows: number[] = []; // [first four, elements]
+        for (const { index, offset } of members) {
+          for (let at = 0; at < tensors[index]!.size; at += SHARE) {
+            rows.push(
+              offset / 16 + at / 4,
+              Math.min(SHARE, tensors[index]!.size - at),
+            );
+          }
+        }
+        return keep(tensor(Uint32Array.from(rows)));
+      })
+    );
+    tables.set(key, shares);
+  }
+  const parts = blocks.map((x, i) => {
+    const lanes = shares[i]!.size / 2;
+    const out = empties([lanes]);
+    const params = { n: lanes, first: 0, at: 0, max_norm: 0, eps: 0 };
+    return kernel.run("sum_squares_of_shares", params, {
+      x,
+      shares: shares[i]!,
+      parts: out,
+    }, {
+      workgroups: ({ n }) => ceilDiv(Number(n), 64),
+    });
+  });
+  return noGrad(() => sqrt(sum(concat(parts))));
 }
 
 /** How far tensors of some norm are scaled down. */
@@ -76,7 +116,7 @@ const byFours = {
 };
 
 function paramsOf(x: Tensor, { maxNorm, eps }: NormLimit): Params {
-  return { n: x.size, first: 0, lanes: 0, at: 0, max_norm: maxNorm, eps };
+  return { n: x.size, first: 0, at: 0, max_norm: maxNorm, eps };
 }
 
 /** `x · min(1, maxNorm / (norm + eps))`. */

@@ -1,33 +1,46 @@
 // global_norm: Euclidean norm of many tensors together, and scaling them down to a given norm.
-//   sum_squares  parts[at + lane] = sum of x^2 over the share of the lane
-//   limit        out = x * c,        c = min(1, max_norm / (norm + eps))
-//   limit_own    own = own * c, in place
-// shapes    x, out, own: f32[n], four at a time; parts: f32[lanes of all tensors]; norm: f32[1]
-//           x's last four may hold padding, which is left out of the sum
-// dispatch  sum_squares: one invocation per lane, which owns every lanes-th four; else per four
-struct Params { n: u32, first: u32, lanes: u32, at: u32, max_norm: f32, eps: f32 }
+//   sum_squares             parts[at + lane] = sum of x^2 over SHARE elements, the lane's own
+//   sum_squares_of_shares   the same for tensors side by side in x: the lane owns shares[lane]
+//   limit                   out = x * c,        c = min(1, max_norm / (norm + eps))
+//   limit_own               own = own * c, in place
+// shapes    x, out, own: f32[n], four at a time; parts: f32[lanes of all tensors]; norm: f32[1];
+//           shares: [n] of first four and number of elements. Padding is left out of sums.
+// dispatch  sums: one invocation per lane; else one per four elements
+struct Params { n: u32, first: u32, at: u32, max_norm: f32, eps: f32 }
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> x: array<vec4f>;
 @group(0) @binding(2) var<storage, read> norm: array<f32>;
 @group(0) @binding(3) var<storage, read_write> parts: array<f32>;
 @group(0) @binding(4) var<storage, read_write> out: array<vec4f>;
 @group(0) @binding(5) var<storage, read_write> own: array<vec4f>;
+@group(0) @binding(6) var<storage, read> shares: array<vec2u>;
 const WORKGROUP_SIZE = 64u;
+const SHARE = 256u;
 
-@compute @workgroup_size(WORKGROUP_SIZE)
-fn sum_squares(@builtin(global_invocation_id) id: vec3u) {
-  let lane = id.x;
-  if (lane >= params.lanes) { return; }
+fn sum_of_share(first: u32, count: u32) -> f32 {
   var sums = vec4f(0.0);
-  for (var i = lane; i < params.n / 4u; i += params.lanes) { sums = fma(x[i], x[i], sums); }
-  let rest = params.n % 4u;
-  if (lane == 0u && rest > 0u) {
-    let last = select(vec4f(0.0), x[params.n / 4u], vec4u(0u, 1u, 2u, 3u) < vec4u(rest));
+  for (var i = 0u; i < count / 4u; i++) { sums = fma(x[first + i], x[first + i], sums); }
+  let rest = count % 4u;
+  if (rest > 0u) {
+    let last = select(vec4f(0.0), x[first + count / 4u], vec4u(0u, 1u, 2u, 3u) < vec4u(rest));
     sums = fma(last, last, sums);
   }
-  var sum = (sums.x + sums.y) + (sums.z + sums.w);
-  if (params.first > 0u) { sum += parts[params.at + lane]; } // a piece after the first of a large x
-  parts[params.at + lane] = sum;
+  return (sums.x + sums.y) + (sums.z + sums.w);
+}
+
+@compute @workgroup_size(WORKGROUP_SIZE)
+fn sum_squares(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) grid: vec3u) {
+  let lane = id.x + id.y * grid.x * WORKGROUP_SIZE;
+  if (lane * SHARE >= params.n) { return; }
+  parts[params.at + params.first / SHARE + lane] =
+    sum_of_share(lane * (SHARE / 4u), min(SHARE, params.n - lane * SHARE));
+}
+
+@compute @workgroup_size(WORKGROUP_SIZE)
+fn sum_squares_of_shares(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) grid: vec3u) {
+  let lane = id.x + id.y * grid.x * WORKGROUP_SIZE;
+  if (lane >= params.n) { return; }
+  parts[lane] = sum_of_share(shares[lane].x, shares[lane].y);
 }
 
 fn factor() -> f32 { return min(1.0, params.max_norm / (norm[0] + params.eps)); }

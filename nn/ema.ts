@@ -1,5 +1,6 @@
 import { keep } from "../tensor/context.ts";
 import { copyInPlace } from "../tensor/fill.ts";
+import { flatten } from "../tensor/flat.ts";
 import { Kernel, like } from "../tensor/kernel.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 import { afterStep, live } from "../tensor/trace.ts";
@@ -55,6 +56,10 @@ export class Ema {
         return [name, average];
       }),
     );
+    flatten(Object.values(this.#parameters)).forEach((block) =>
+      block.dispose()
+    );
+    flatten(Object.values(this.#averages)).forEach((block) => block.dispose());
   }
 
   /** Takes the present values of the parameters into the averages. */
@@ -69,14 +74,17 @@ export class Ema {
       forward: () => this.#updates[0]!++,
       back: () => this.#updates[0]!--,
     });
-    for (const [name, p] of Object.entries(this.#parameters)) {
-      const average = this.#averages[name]!;
+    const averages = flatten(Object.values(this.#averages));
+    flatten(Object.values(this.#parameters)).forEach((p, i) => {
+      const average = averages[i]!;
       kernel.run("follow", { n: p.size, take }, { p, average }, {
         workgroups: ({ n }) => Math.ceil(Number(n) / 256),
         splitBy: "n",
         split: ["p", "average"],
       });
-    }
+      p.dispose();
+      average.dispose();
+    });
   }
 
   /**

@@ -1,11 +1,12 @@
 /**
  * Optimizers, with PyTorch's formulas, defaults and names. Each updates its parameters in place, by
- * one fused kernel per parameter.
+ * one fused kernel: per parameter, or inside a captured step for all of them together.
  *
  * @module
  */
 import { keep } from "../tensor/context.ts";
 import { ones, zeros } from "../tensor/fill.ts";
+import { flatten, joined } from "../tensor/flat.ts";
 import { Kernel, requireThat } from "../tensor/kernel.ts";
 import type { HostTensor } from "../tensor/safetensors.ts";
 import { show, type Tensor } from "../tensor/tensor.ts";
@@ -78,8 +79,8 @@ export abstract class Optimizer {
   /** Updates of each parameter so far. */
   readonly #steps: Int32Array<ArrayBuffer>;
   readonly #slots: Slots;
-  /** Per parameter, its state by binding. */
-  readonly #state: Record<string, Tensor>[];
+  /** By binding, the state of every parameter. */
+  readonly #state: Readonly<Record<string, readonly Tensor[]>>;
   readonly #one: Tensor = keep(ones([1]));
   #learningRate = 0;
 
@@ -102,10 +103,13 @@ export abstract class Optimizer {
     this.learningRate = learningRate;
     this.#slots = slots;
     this.#steps = new Int32Array(list.length);
-    this.#state = list.map(({ shape }) =>
-      Object.fromEntries(
-        Object.keys(slots).map((binding) => [binding, keep(zeros(shape))]),
-      )
+    flatten(list).forEach((block) => block.dispose());
+    this.#state = Object.fromEntries(
+      Object.keys(slots).map((binding) => {
+        const own = list.map(({ shape }) => keep(zeros(shape)));
+        flatten(own).forEach((block) => block.dispose());
+        return [binding, own];
+      }),
     );
   }
 
@@ -165,32 +169,63 @@ export abstract class Optimizer {
         }, its gradient is ${dp}`,
       );
     });
-    named.forEach(([, p], i) => {
-      const dp = given[i];
-      if (!dp) return;
-      const next = () => this.update(this.#steps[i]! + 1);
-      const { entry, params, constants } = next();
-      const state = this.#state[i]!;
-      kernel.run(
-        entry,
-        {
-          ...NEUTRAL,
-          n: p.size,
-          ...liveParams(params, (key) => next().params[key]!),
-        },
-        { p, dp, scale, ...state },
-        {
-          constants,
-          workgroups: ({ n }) => Math.ceil(Number(n) / 256),
-          splitBy: "n",
-          split: ["p", "dp", ...Object.keys(state)],
-        },
+    // Inside a captured step all parameters are updated at once, if all are as far.
+    const [first] = this.#steps;
+    const whole = given.every((dp) => dp !== null) &&
+      this.#steps.every((step) => step === first);
+    const blocks = whole ? joined(given as Tensor[]) : null;
+    if (blocks) {
+      const own = flatten(Object.values(this.parameters));
+      const state = Object.entries(this.#state).map(([binding, list]) =>
+        [binding, flatten(list)] as const
       );
-      afterStep({
-        forward: () => this.#steps[i]!++,
-        back: () => this.#steps[i]!--,
+      blocks.forEach((dp, k) =>
+        this.#dispatch(
+          0,
+          own[k]!,
+          dp,
+          scale,
+          state.map(([binding, list]) => [binding, list[k]!]),
+        )
+      );
+    } else {
+      named.forEach(([, p], i) => {
+        const state = Object.entries(this.#state).map(([binding, list]) =>
+          [binding, list[i]!] as const
+        );
+        if (given[i]) this.#dispatch(i, p, given[i], scale, state);
       });
-    });
+    }
+    const count = (by: number) =>
+      this.#steps.forEach((_, i) => this.#steps[i]! += given[i] ? by : 0);
+    afterStep({ forward: () => count(1), back: () => count(-1) });
+  }
+
+  /** Updates one parameter, the i-th, or a block of them that are as far. */
+  #dispatch(
+    i: number,
+    p: Tensor,
+    dp: Tensor,
+    scale: Tensor,
+    state: readonly (readonly [binding: string, tensor: Tensor])[],
+  ): void {
+    const next = () => this.update(this.#steps[i]! + 1);
+    const { entry, params, constants } = next();
+    kernel.run(
+      entry,
+      {
+        ...NEUTRAL,
+        n: p.size,
+        ...liveParams(params, (key) => next().params[key]!),
+      },
+      { p, dp, scale, ...Object.fromEntries(state) },
+      {
+        constants,
+        workgroups: ({ n }) => Math.ceil(Number(n) / 256),
+        splitBy: "n",
+        split: ["p", "dp", ...state.map(([binding]) => binding)],
+      },
+    );
   }
 
   /** Frees the gradients that `backward` has summed up. */
@@ -232,8 +267,8 @@ export abstract class Optimizer {
       step: { dtype: "i32", shape, data: this.#steps },
     };
     Object.keys(this.parameters).forEach((name, i) => {
-      for (const [binding, tensor] of Object.entries(this.#state[i]!)) {
-        targets[`${name}.${this.#slots[binding as keyof Slots]}`] = tensor;
+      for (const [binding, list] of Object.entries(this.#state)) {
+        targets[`${name}.${this.#slots[binding as keyof Slots]}`] = list[i]!;
       }
     });
     return targets;
@@ -242,8 +277,8 @@ export abstract class Optimizer {
   /** Frees the state; the parameters stay. */
   dispose(): void {
     this.#one.dispose();
-    for (const state of this.#state) {
-      for (const tensor of Object.values(state)) tensor.dispose();
+    for (const list of Object.values(this.#state)) {
+      for (const tensor of list) tensor.dispose();
     }
   }
 }

@@ -13,6 +13,7 @@ import type {
   Executor,
   Program,
 } from "./executor.ts";
+import { withoutPadding } from "./flat.ts";
 import { Kernel } from "./kernel.ts";
 import { Storage } from "./memory.ts";
 import { type Interval, place } from "./plan.ts";
@@ -154,7 +155,7 @@ export class CapturedStep<In extends string, Out extends string> {
     } finally {
       for (const tensor of owned) tensor.dispose();
     }
-    const { commands, arenas, info } = planned(trace.commands, this.#executor);
+    const { commands, arenas, info } = planned(trace, this.#executor);
     this.#commands = commands;
     this.#arenas = arenas;
     this.#program = this.#executor.prepare(commands);
@@ -247,7 +248,10 @@ export class CapturedStep<In extends string, Out extends string> {
     const read = () =>
       Promise.all(
         changed.map(async ({ buffer, bytes }) =>
-          new Uint32Array(await this.#executor.read(buffer, bytes))
+          withoutPadding(
+            buffer,
+            new Uint32Array(await this.#executor.read(buffer, bytes)),
+          )
         ),
       );
     const before = await read();
@@ -344,20 +348,22 @@ function requireSame(
 
 /** Puts the planned memory of commands into arenas. */
 function planned(
-  commands: readonly Command[],
+  trace: Trace,
   executor: Executor,
 ): {
   commands: Command[];
   arenas: Storage[];
   info: Omit<CaptureInfo, "dispatches">;
 } {
+  const { commands } = trace;
   const intervals = new Map<
     DeviceBuffer,
     { first: number; last: number; bytes: number }
   >();
   commands.forEach(({ windows }, at) => {
-    for (const { buffer } of windows) {
-      if (!isPlanned(buffer)) continue;
+    for (const { buffer: named } of windows) {
+      if (!isPlanned(named)) continue;
+      const { whole: buffer } = trace.partOf(named);
       const interval = intervals.get(buffer);
       if (interval) interval.last = at;
       else intervals.set(buffer, { first: at, last: at, bytes: buffer.bytes });
@@ -370,17 +376,18 @@ function planned(
     executor.info.maxBufferBytes,
   );
   const arenas = sizes.map((bytes) =>
-    new Storage(bytes, () => "the arena of a captured step")
+    Storage.allocate(bytes, () => "the arena of a captured step")
   );
   const placeOf = new Map(
     [...intervals.keys()].map((buffer, i) => [buffer, places[i]!]),
   );
   const moved = (window: BufferWindow): BufferWindow => {
-    const found = placeOf.get(window.buffer);
-    if (!found) return window;
+    if (!isPlanned(window.buffer)) return window;
+    const { whole, offset } = trace.partOf(window.buffer);
+    const found = placeOf.get(whole)!;
     return {
       buffer: arenas[found.arena]!.buffer,
-      offset: found.offset + window.offset,
+      offset: found.offset + offset + window.offset,
       bytes: window.bytes,
       used: window.used,
     };

@@ -138,7 +138,11 @@ export interface Executor {
   /** Hands recorded work to the machine. */
   flush(): void;
   /** Copies device memory to the host, after all work before it. Throws what went wrong so far. */
-  read(buffer: DeviceBuffer, bytes: number): Promise<ArrayBuffer>;
+  read(
+    buffer: DeviceBuffer,
+    bytes: number,
+    offset?: number,
+  ): Promise<ArrayBuffer>;
   /** Waits for all work. Throws what went wrong so far. */
   sync(): Promise<void>;
   /** Counters for `memory()`. */

@@ -53,6 +53,14 @@ export function addInPlace(sum: Tensor, x: Tensor): void {
 
 /** `out = x`, in place, of any element type: for parameters and their state only. @internal */
 export function copyInPlace(out: Tensor, x: Tensor): void {
+  if (x.storage.buffer === out.storage.buffer) {
+    // A kernel cannot read and write one buffer: by way of another.
+    const between = new Tensor(x.shape, x.dtype);
+    copyInPlace(between, x);
+    copyInPlace(out, between);
+    between.dispose();
+    return;
+  }
   kernel.run("copy", { n: out.size, bits: 0 }, { bits_in: x, out }, {
     workgroups,
     splitBy: "n",

@@ -31,6 +31,8 @@ export interface Launch {
    * `first`, if there is one, then tells where a piece begins.
    */
   splitBy?: string;
+  /** Pieces hold a multiple of this many items; defaults to 1. */
+  splitMultiple?: number;
   /** Tensors (by binding name) that are cut with `splitBy`; the others are passed whole. */
   split?: readonly string[];
 }
@@ -188,16 +190,16 @@ export class Kernel {
     what: () => string,
   ): void {
     const { maxBindingBytes: limit, offsetAlignment } = executor().info;
-    const { splitBy, split = [] } = launch;
+    const { splitBy, splitMultiple = 1, split = [] } = launch;
     const count = splitBy === undefined ? 0 : Number(params[splitBy]);
     const rowBytes = (name: string) => tensors[name]!.size * 4 / count;
-    let step = count, multiple = 1;
+    let step = count, multiple = splitMultiple;
     for (const name of names) {
       if (!split.includes(name)) {
         if (tensors[name]!.size * 4 > limit) step = 0;
         continue;
       }
-      // An offset must be aligned, so a piece holds a multiple of this many rows, a power of two.
+      // An offset must be aligned, so a piece holds a multiple of this many rows.
       while ((multiple * rowBytes(name)) % offsetAlignment !== 0) multiple *= 2;
       step = Math.min(step, Math.floor(limit / rowBytes(name)));
     }
@@ -216,13 +218,14 @@ export class Kernel {
       const rows = Math.min(step, count - first);
       const windows = names.map((name) => {
         if (!split.includes(name)) return whole(tensors[name]!);
-        const { buffer } = tensors[name]!.storage;
-        const offset = first * rowBytes(name);
-        const bytes = Math.min(
-          Math.ceil(rows * rowBytes(name) / 16) * 16,
-          buffer.bytes - offset,
-        );
-        return { buffer, offset, bytes, used: rows * rowBytes(name) };
+        const { buffer, offset, bytes } = tensors[name]!.storage;
+        const start = first * rowBytes(name), used = rows * rowBytes(name);
+        return {
+          buffer,
+          offset: offset + start,
+          bytes: Math.min(Math.ceil(used / 16) * 16, bytes - start),
+          used,
+        };
       });
       const piece = {
         ...params,
@@ -303,12 +306,12 @@ export function bitsOf(value: number, type: Field["type"]): number {
 
 function whole(tensor: Tensor): BufferWindow {
   if (tensor.size > 0) {
-    const { buffer } = tensor.storage;
-    return { buffer, offset: 0, bytes: buffer.bytes, used: tensor.size * 4 };
+    const { buffer, offset, bytes } = tensor.storage;
+    return { buffer, offset, bytes, used: tensor.size * 4 };
   }
   // A binding cannot be empty: kernels that read nothing get a small stand-in.
   empty ??= outsideCapture(() =>
-    new Storage(ZERO_BYTES, () => "an empty tensor")
+    Storage.allocate(ZERO_BYTES, () => "an empty tensor")
   );
   return { buffer: empty.buffer, offset: 0, bytes: ZERO_BYTES, used: 0 };
 }

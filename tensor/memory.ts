@@ -6,7 +6,6 @@
 import { context } from "./context.ts";
 import { executor } from "./device.ts";
 import type { DeviceBuffer } from "./executor.ts";
-import type { Trace } from "./trace.ts";
 
 /** Unused bytes kept for the next tensor of the same size; past this the oldest are given back. */
 const MAX_POOLED_BYTES = 1 << 30;
@@ -18,35 +17,70 @@ let bytesPooled = 0;
 let peakBytes = 0;
 let buffers = 0;
 
-/** A reference-counted buffer, shared by tensors that are views of each other. */
+/** A reference-counted piece of a buffer, shared by tensors that are views of each other. */
 export class Storage {
+  /** The buffer that holds the piece. */
   readonly buffer: DeviceBuffer;
-  /** The captured step that the memory belongs to, if it is planned and not yet there. */
-  readonly #trace: Trace | null;
+  /** Where the piece begins in the buffer, in bytes. */
+  readonly offset: number;
+  /** Length in bytes, a multiple of 16. */
+  readonly bytes: number;
   #references = 1;
+  /** Gives the memory back. */
+  readonly #free: () => void;
 
-  /** Takes a buffer of at least `bytes`; its content is arbitrary. */
-  constructor(bytes: number, what: () => string) {
+  private constructor(
+    buffer: DeviceBuffer,
+    offset: number,
+    bytes: number,
+    free: () => void,
+  ) {
+    this.buffer = buffer;
+    this.offset = offset;
+    this.bytes = bytes;
+    this.#free = free;
+  }
+
+  /**
+   * Takes at least `bytes`; the content is arbitrary. Inside a captured step the memory is only
+   * planned.
+   */
+  static allocate(bytes: number, what: () => string): Storage {
     const size = Math.max(16, Math.ceil(bytes / 16) * 16);
-    this.#trace = context().trace;
-    if (this.#trace) {
-      this.buffer = this.#trace.allocate(size);
-      return;
-    }
+    const { trace } = context();
+    if (trace) return Storage.planned(trace.allocate(size));
     const free = pool.get(size);
+    let buffer: DeviceBuffer;
     if (free) {
-      this.buffer = free.pop()!;
+      buffer = free.pop()!;
       bytesPooled -= size;
       if (free.length === 0) pool.delete(size);
     } else {
-      this.buffer = executor().allocate(size, what);
+      buffer = executor().allocate(size, what);
       buffers++;
     }
     bytesInUse += size;
     peakBytes = Math.max(peakBytes, bytesInUse);
+    return new Storage(buffer, 0, size, () => giveBack(buffer));
   }
 
-  /** True while exactly one tensor uses the buffer. */
+  /** Memory of a captured step, which has no need to be freed. */
+  static planned(buffer: DeviceBuffer): Storage {
+    return new Storage(buffer, 0, buffer.bytes, () => {});
+  }
+
+  /** A piece of this storage, which it keeps alive. */
+  window(offset: number, bytes: number): Storage {
+    this.retain();
+    return new Storage(
+      this.buffer,
+      this.offset + offset,
+      bytes,
+      () => this.release(),
+    );
+  }
+
+  /** True while exactly one tensor uses the memory. */
   get unshared(): boolean {
     return this.#references === 1;
   }
@@ -57,17 +91,20 @@ export class Storage {
     return this;
   }
 
-  /** Counts one user less; the last one hands the buffer to the pool. */
+  /** Counts one user less; the last one gives the memory back. */
   release(): void {
-    if (--this.#references > 0 || this.#trace) return;
-    const size = this.buffer.bytes;
-    bytesInUse -= size;
-    bytesPooled += size;
-    const free = pool.get(size);
-    if (free) free.push(this.buffer);
-    else pool.set(size, [this.buffer]);
-    if (bytesPooled > MAX_POOLED_BYTES) trimPool(MAX_POOLED_BYTES / 2);
+    if (--this.#references === 0) this.#free();
   }
+}
+
+function giveBack(buffer: DeviceBuffer): void {
+  const size = buffer.bytes;
+  bytesInUse -= size;
+  bytesPooled += size;
+  const free = pool.get(size);
+  if (free) free.push(buffer);
+  else pool.set(size, [buffer]);
+  if (bytesPooled > MAX_POOLED_BYTES) trimPool(MAX_POOLED_BYTES / 2);
 }
 
 /** Gives unused buffers back to the device until at most `maxBytes` remain pooled. */

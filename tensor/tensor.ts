@@ -75,7 +75,7 @@ export class Tensor {
     this.dtype = dtype;
     this.size = sizeOf(shape);
     this.#storage = storage?.retain() ??
-      new Storage(this.size * 4, () => `${dtype}${show(shape)}`);
+      Storage.allocate(this.size * 4, () => `${dtype}${show(shape)}`);
     this.adopt(context().owned);
   }
 
@@ -138,6 +138,13 @@ export class Tensor {
     other.adopt(other.owner);
   }
 
+  /** Takes other memory, whose content it takes on. @internal */
+  move(storage: Storage): void {
+    this.storage.release();
+    this.#storage = storage;
+    this.adopt(this.owner);
+  }
+
   /** The same elements under another shape of equal size, without history. @internal */
   view(shape: readonly number[], dtype: DType = this.dtype): Tensor {
     return new Tensor(shape, dtype, this.storage);
@@ -167,7 +174,8 @@ export class Tensor {
   /** Copies the elements to the host, row-major, after all work on them. */
   async data(): Promise<TypedArray> {
     if (this.size === 0) return new ARRAYS[this.dtype](0);
-    const bytes = await executor().read(this.storage.buffer, this.size * 4);
+    const { buffer, offset } = this.storage;
+    const bytes = await executor().read(buffer, this.size * 4, offset);
     return new ARRAYS[this.dtype](bytes);
   }
 
@@ -212,7 +220,9 @@ export function overwrite(target: Tensor, data: TypedArray): void {
   if (data.length !== target.size) {
     throw new TypeError(`Cannot write ${data.length} elements into ${target}`);
   }
-  if (target.size > 0) executor().write(target.storage.buffer, data);
+  if (target.size === 0) return;
+  const { buffer, offset } = target.storage;
+  executor().write(buffer, data, offset);
 }
 
 /**

@@ -57,6 +57,10 @@ export class Trace implements Executor {
   readonly advances: Advance[] = [];
   readonly #inner: Executor;
   readonly #ordinals = new Map<object, number>();
+  readonly #parts = new Map<
+    PlannedBuffer,
+    { whole: PlannedBuffer; offset: number }
+  >();
   #planned = 0;
 
   /** Notes what `inner` will be asked to do. */
@@ -121,6 +125,35 @@ export class Trace implements Executor {
 
   replay(): void {
     uncapturable("a replay", "steps do not nest");
+  }
+
+  /**
+   * Asks that buffers lie in one, each at its offset. A second call for the same ones gives the same.
+   *
+   * @param bytes Of the whole.
+   * @returns The whole, or null if a buffer is a part of another whole already.
+   */
+  join(
+    parts: readonly { buffer: PlannedBuffer; offset: number }[],
+    bytes: number,
+  ): PlannedBuffer | null {
+    const before = this.#parts.get(parts[0]!.buffer)?.whole;
+    const same = parts.every(({ buffer, offset }) => {
+      const part = this.#parts.get(buffer);
+      return part?.whole === before && (!part || part.offset === offset);
+    });
+    if (!same) return null;
+    if (before) return before;
+    const whole = this.allocate(bytes);
+    for (const { buffer, offset } of parts) {
+      this.#parts.set(buffer, { whole, offset });
+    }
+    return whole;
+  }
+
+  /** Where a buffer lies: in another, if it was joined with others. */
+  partOf(buffer: PlannedBuffer): { whole: PlannedBuffer; offset: number } {
+    return this.#parts.get(buffer) ?? { whole: buffer, offset: 0 };
   }
 
   /** How many times `owner` has counted in this step. */

@@ -584,7 +584,11 @@ class WebGpuExecutor implements Executor {
     for (const gpu of this.#doomed.splice(0)) gpu.destroy();
   }
 
-  async read(buffer: DeviceBuffer, bytes: number): Promise<ArrayBuffer> {
+  async read(
+    buffer: DeviceBuffer,
+    bytes: number,
+    offset = 0,
+  ): Promise<ArrayBuffer> {
     const size = Math.max(16, Math.ceil(bytes / 16) * 16);
     const staging = this.#staging.get(size)?.pop() ??
       this.#device.createBuffer({
@@ -596,10 +600,10 @@ class WebGpuExecutor implements Executor {
     this.#endPass();
     encoder.copyBufferToBuffer(
       (buffer as WebGpuBuffer).gpu,
-      0,
+      offset,
       staging,
       0,
-      size,
+      Math.ceil(bytes / 4) * 4,
     );
     this.flush();
     const checks = [...this.#checks];

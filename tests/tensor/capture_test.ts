@@ -17,7 +17,7 @@ function trainer(seed: number) {
     const loss = d.mseLoss(second.forward(h), y);
     const { gradients, norm } = d.clipGradNorm(
       d.gradients(loss, parameters),
-      1,
+      0.1,
     );
     optimizer.step(gradients);
     ema.update();
