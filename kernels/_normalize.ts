@@ -51,13 +51,17 @@ export interface Attrs {
   readonly constant: boolean;
 }
 
+/** Packs that one invocation adds up, lest rounding errors add up as well. */
+const MOST_PACKS = 2048;
+
 /**
  * Invocations that share a stretch of `packs`: enough of them in all to fill the device, each with
  * enough to do. A processor's few lanes are filled soon, and are best served without neighbours.
  */
 function lanesOf(stretches: number, packs: number): number {
   const wanted = ceilDiv(deviceInfo().software ? 256 : 16384, stretches);
-  return Math.max(1, Math.min(wanted, 64, Math.floor(packs / 8)));
+  const useful = Math.min(wanted, 64, Math.floor(packs / 8));
+  return Math.max(1, useful, ceilDiv(packs, MOST_PACKS));
 }
 
 type Entry =
