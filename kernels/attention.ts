@@ -1,18 +1,106 @@
 /**
- * Attention, from products of matrices and softmax.
+ * Attention.
  *
  * @module
  */
-import { requireThat } from "../tensor/kernel.ts";
-import type { Tensor } from "../tensor/tensor.ts";
+import { apply, type Op } from "../tensor/autograd.ts";
+import {
+  ceilDiv,
+  empties,
+  Kernel,
+  like,
+  requireThat,
+} from "../tensor/kernel.ts";
+import { broadcastShapes } from "../tensor/shape.ts";
+import { sizeOf, type Tensor } from "../tensor/tensor.ts";
+import source from "./attention.wgsl" with { type: "text" };
+import { mul } from "./binary.ts";
 import { linear } from "./linear.ts";
 import { matmul } from "./matmul.ts";
-import { permute, reshape, split } from "./shape.ts";
+import { sum } from "./reduce.ts";
+import { expand, permute, reshape, split } from "./shape.ts";
 import { attentionWeights } from "./softmax.ts";
+
+const kernel = new Kernel("attention", source);
+const ROWS = kernel.code("ROWS"), WIDEST = kernel.code("WIDEST");
+
+interface Attrs {
+  scale: number;
+  causal: boolean;
+}
+
+/** Runs an entry point, whose workgroups share out the rows of `own`. */
+function run(
+  entry: string,
+  [q, k, v]: readonly [q: Tensor, k: Tensor, v: Tensor],
+  { scale, causal }: Attrs,
+  tensors: Readonly<Record<string, Tensor>> & { own: Tensor },
+): Tensor {
+  const batch = sizeOf(q.shape.slice(0, -2));
+  const queries = q.shape.at(-2)!, keys = k.shape.at(-2)!;
+  const tiles = ceilDiv(tensors.own.shape.at(-2)!, ROWS);
+  const params = { batch, queries, keys, causal: Number(causal), scale };
+  return kernel.run(entry, params, tensors, {
+    workgroups: ({ batch }) => Number(batch) * tiles,
+    constants: {
+      WIDTH: q.shape.at(-1)! / 4,
+      VALUE_WIDTH: v.shape.at(-1)! / 4,
+    },
+    splitBy: "batch",
+    split: Object.keys(tensors),
+  });
+}
+
+const attentionOp: Op<[q: Tensor, k: Tensor, v: Tensor], Attrs> = {
+  name: "attention",
+  forward(inputs, attrs, context) {
+    const [q, k, v] = inputs;
+    const rows = q.shape.slice(0, -1);
+    const y = empties([...rows, v.shape.at(-1)!]);
+    const stats = empties([...rows, 2]);
+    run("forward", inputs, attrs, {
+      own: q,
+      other: k,
+      other_value: v,
+      stats_out: stats,
+      out_value: y,
+    });
+    context.save(stats);
+    return y;
+  },
+  backward(dy, inputs, attrs, { needs, saved: [stats], output: y }) {
+    const [q, k, v] = inputs;
+    const rows = { stats: stats!, delta: sum(mul(dy, y), { axis: -1 }) };
+    const dq = !needs[0] ? null : run("backward_queries", inputs, attrs, {
+      own: q,
+      own_value: dy,
+      other: k,
+      other_value: v,
+      ...rows,
+      out: like(q),
+    });
+    if (!needs[1] && !needs[2]) return [dq, null, null];
+    const dk = like(k), dv = like(v);
+    run("backward_keys", inputs, attrs, {
+      own: k,
+      own_value: v,
+      other: q,
+      other_value: dy,
+      ...rows,
+      out: dk,
+      out_value: dv,
+    });
+    return [dq, dk, dv];
+  },
+};
 
 /**
  * `softmax(scale · q kᵀ) v`, scaled dot-product attention (Vaswani et al. 2017, arXiv:1706.03762,
  * eq. 1).
+ *
+ * Heads of at most 16 columns, a multiple of 4, never hold the `[..., T, S]` weights: they are summed
+ * up on the fly and computed again for the gradients (Dao et al. 2022, FlashAttention,
+ * arXiv:2205.14135). Wider heads multiply matrices, which measured faster there.
  *
  * @param q Queries `[..., T, D]`.
  * @param k Keys `[..., S, D]`.
@@ -35,9 +123,22 @@ export function attention(
     "q must be [..., T, D], k [..., S, D] and v [..., S, width]",
     { q, k, v },
   );
-  const { scale = 1 / Math.sqrt(q.shape.at(-1)!), causal = false } = options;
-  const scores = matmul(q, k, { transposeB: true });
-  return matmul(attentionWeights(scores, scale, causal), v);
+  const D = q.shape.at(-1)!, width = v.shape.at(-1)!;
+  const { scale = 1 / Math.sqrt(D), causal = false } = options;
+  const narrow = [D, width].every((n) => n > 0 && n <= WIDEST && n % 4 === 0);
+  if (!narrow) {
+    const scores = matmul(q, k, { transposeB: true });
+    return matmul(attentionWeights(scores, scale, causal), v);
+  }
+  const batch = [k, v].reduce(
+    (shape, x) => broadcastShapes("attention", shape, x.shape.slice(0, -2)),
+    q.shape.slice(0, -2),
+  );
+  const spread = (x: Tensor) => expand(x, [...batch, ...x.shape.slice(-2)]);
+  return apply(attentionOp, [spread(q), spread(k), spread(v)], {
+    scale,
+    causal,
+  });
 }
 
 /**

@@ -31,7 +31,16 @@ function exact(
 
 for (const causal of [false, true]) {
   Deno.test(`attention() matches a plain loop, causal ${causal}`, async () => {
-    for (const sizes of [[1, 1, 1, 1], [5, 7, 3, 2], [67, 67, 8, 8]] as const) {
+    // Odd or wide heads, then those without a matrix of weights; 131 queries are two workgroups.
+    for (
+      const sizes of [
+        [5, 7, 3, 2],
+        [67, 67, 20, 16],
+        [1, 1, 4, 4],
+        [131, 37, 16, 4],
+        [3, 131, 12, 16],
+      ] as const
+    ) {
       const [T, S, D, W] = sizes;
       const inputs = [
         rng.normal([T, D]),
@@ -73,15 +82,76 @@ Deno.test("attention() treats every batch and head by itself", async () => {
 });
 
 Deno.test("attention() has the right gradients", async () => {
-  const inputs = [
-    rng.normal([2, 3, 4]),
-    rng.normal([2, 5, 4]),
-    rng.normal([2, 5, 2]),
-  ];
-  for (const causal of [false, true]) {
-    const f = (...[q, k, v]: d.Tensor[]) => d.attention(q!, k!, v!, { causal });
-    await assertGradient(f, inputs, { step: 3e-3, atol: 3e-3 });
+  for (const width of [2, 4]) { // a narrow head that is no multiple of 4, and one that is
+    const inputs = [[2, 3, 4], [2, 5, 4], [2, 5, width]].map((shape) =>
+      rng.normal(shape)
+    );
+    for (const causal of [false, true]) {
+      const f = (...[q, k, v]: d.Tensor[]) =>
+        d.attention(q!, k!, v!, { causal });
+      await assertGradient(f, inputs, { step: 3e-3, atol: 3e-3 });
+    }
   }
+});
+
+/** Attention by its definition, from other ops; a hidden key gets the score -1e30. */
+function defined([q, k, v]: d.Tensor[], causal: boolean): d.Tensor {
+  const T = q!.shape.at(-2)!, S = k!.shape.at(-2)!;
+  const mask = Array.from(
+    { length: T * S },
+    (_, i) => causal && i % S > Math.floor(i / S) ? -1e30 : 0,
+  );
+  const scores = d.matmul(q!, d.transpose(k!));
+  const scaled = d.mul(scores, 1 / Math.sqrt(q!.shape.at(-1)!));
+  return d.matmul(d.softmax(d.add(scaled, d.tensor(mask, [T, S]))), v!);
+}
+
+Deno.test("attention() and its gradients agree with the definition", async () => {
+  for (
+    const [T, S, D, W] of [[131, 19, 16, 4], [19, 131, 16, 4], [1, 37, 4, 4]]
+  ) {
+    const inputs = [[2, 1, T!, D!], [1, 3, S!, D!], [3, S!, W!]].map((shape) =>
+      rng.normal(shape).requireGrad() // leading axes [2, 1], [1, 3] and [3]
+    );
+    const dy = rng.normal([2, 3, T!, W!]);
+    for (const causal of [false, true]) {
+      const got = d.attention(inputs[0]!, inputs[1]!, inputs[2]!, { causal });
+      const want = defined(inputs, causal);
+      await assertClose(got, want, { rtol: 1e-4, atol: 1e-5 });
+      const wanted = d.gradients(want, inputs, dy);
+      for (const [i, gradient] of d.gradients(got, inputs, dy).entries()) {
+        await assertClose(gradient, wanted[i]!, { rtol: 1e-4, atol: 3e-5 });
+      }
+    }
+  }
+});
+
+Deno.test("attention() picks the best keys where scores are huge", async () => {
+  // Keys 2 and 3 are equal, so that queries like them share their weight.
+  const keys = d.mul(d.oneHot([0, 1, 2, 2], 4), 100);
+  const v = rng.normal([4, 8]).requireGrad();
+  const y = d.attention(keys, keys, v, { scale: 1e6 }); // scores of 0 and 1e10
+  const weights = d.tensor(
+    [1, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0.5, 0.5, 0, 0, 0.5, 0.5],
+    [4, 4],
+  );
+  await assertClose(y, d.matmul(weights, v));
+  const dy = rng.normal([4, 8]);
+  const [dv] = d.gradients(y, [v], dy);
+  await assertClose(dv!, d.matmul(weights, dy));
+});
+
+Deno.test("attention() takes empty batches, no queries and no keys", async () => {
+  const [empty, some] = [d.zeros([0, 3, 4]), d.ones([2, 3, 4])];
+  const none = d.zeros([2, 0, 4]).requireGrad();
+  const y = d.attention(empty, empty, empty);
+  await assertClose(y, empty);
+  await assertClose(d.attention(none, some, some), none);
+  const unseen = d.attention(some.requireGrad(), none, none);
+  await assertClose(unseen, d.zeros([2, 3, 4]));
+  const [dq, dk] = d.gradients(d.sum(unseen), [some, none]);
+  await assertClose(dq!, d.zeros([2, 3, 4]));
+  await assertClose(dk!, d.zeros([2, 0, 4]));
 });
 
 Deno.test("multiheadAttention() with one head and plain projections is attention", async () => {
@@ -136,6 +206,10 @@ Deno.test("attention() names shapes that do not fit", () => {
     /q is \[3, 4\], k is \[3, 5\]/,
   );
   throws(() => d.attention(x, x, d.zeros([2, 4])), /v is \[2, 4\]/);
+  throws(
+    () => d.attention(d.zeros([2, 3, 4]), d.zeros([5, 3, 4]), x),
+    /b is \[5\]/,
+  );
   throws(() => {
     d.multiheadAttention(d.zeros([1, 3, 4]), d.zeros([12, 4]), x, x, x, 3);
   }, /multiple of 3 heads/);
