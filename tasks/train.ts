@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { deviceInfo, loadDataset, memory } from "../mod.ts";
+import { deviceInfo, loadDataset, memory, sync } from "../mod.ts";
 import { Batches, checkRange, type Dataset, type DatasetName } from "../mod.ts";
 import {
   asUsage,
@@ -30,7 +30,7 @@ import { curveOf, saveCurves } from "./_plots.ts";
 import { Progress } from "./_progress.ts";
 import { RunFolder, runName } from "./_run_folder.ts";
 import { taskInfo } from "./_tasks.ts";
-import { formatDuration } from "./_text.ts";
+import { formatBytes, formatDuration } from "./_text.ts";
 
 /** What `deno task train` accepts. */
 export const command = defineCommand({
@@ -348,7 +348,8 @@ export async function main(
   let last = { loss: NaN, gradNorm: NaN };
   let rate = NaN;
   while (trainer.step < config.steps && !interrupted) {
-    trainer.train(batches.batch(trainer.step));
+    if (trainer.stepInfo) trainer.train(batches.batch(trainer.step));
+    else await watch.pause(() => firstStep(trainer, batches, say));
     void batches.prefetch(trainer.step);
     const atEnd = trainer.step === config.steps;
     if (due(config.logEvery) || atEnd) {
@@ -433,6 +434,25 @@ export async function main(
       run.samplesPath(trainer.step)
     }\n` +
       `More: deno task sample ${run.path}`,
+  );
+}
+
+/** The first step compiles its kernels; says how long that took, and what a step costs. */
+async function firstStep(
+  trainer: DdpmTrainer,
+  batches: Batches,
+  say: (text: string) => void,
+): Promise<void> {
+  say("Compiling kernels …");
+  const start = performance.now();
+  trainer.train(batches.batch(trainer.step));
+  await sync();
+  const { dispatches, arenaBytes } = trainer.stepInfo!;
+  say(
+    `First step after ${
+      formatDuration((performance.now() - start) / 1000)
+    }: ${dispatches} kernels, ` +
+      `${formatBytes(arenaBytes)} of intermediates`,
   );
 }
 
