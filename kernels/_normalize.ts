@@ -89,9 +89,10 @@ function run(
   { lanes = 1, factor = 0, eps = 0, silu = false, splitBy }: Choices,
 ): Tensor {
   const { rows, sets, setRows, channels, byColumn } = layout;
+  const wide = isWide(layout) && entry !== "column_dots";
   const params = {
     rows,
-    cols: packsOf(layout),
+    cols: wide ? layout.cols / 4 : layout.cols,
     lanes,
     first: 0,
     outer: sets === 0 ? 0 : rows / (sets * setRows),
@@ -103,7 +104,7 @@ function run(
     factor,
     eps,
   };
-  return (isWide(layout) ? four : one).run(entry, params, tensors, {
+  return (wide ? four : one).run(entry, params, tensors, {
     constants: { BY_COLUMN: Number(byColumn), SILU: Number(silu) },
     workgroups: (params) => ceilDiv(invocations(params), 64),
     ...(splitBy ? { splitBy, split: ["x", "dy", "out", "pairs"] } : {}),
@@ -111,8 +112,8 @@ function run(
 }
 
 /** Whether rows are read four elements at a time. */
-function isWide({ cols, byColumn }: Layout): boolean {
-  return cols % 4 === 0 && !byColumn;
+function isWide({ cols }: Layout): boolean {
+  return cols % 4 === 0;
 }
 
 /** Length of a row in what the kernel reads at a time. */
@@ -161,7 +162,8 @@ export function normalization(
       const stats = statistics(x);
       context.save(stats);
       const lanes = lanesPerRow(packsOf(layout));
-      const tensors = { x, stats, weight, bias, out: like(x) };
+      const packs = { weight_packs: weight, bias_packs: bias };
+      const tensors = { x, stats, weight, bias, ...packs, out: like(x) };
       return run("forward", layout, tensors, byRow(lanes), {
         ...{ lanes, eps, silu, splitBy: "rows" },
       });
@@ -171,7 +173,7 @@ export function normalization(
       const { needs } = context;
       const { rows, cols, sets, channels, byColumn } = layout;
       const affine = needs[1] || needs[2];
-      const given = { x, dy, stats, weight, bias };
+      const given = { x, dy, stats, weight, bias, weight_packs: weight };
       const factor = constant ? 0 : 1 / setSize(layout);
       const terms = empties([Math.max(1, sets), 2]);
       const dWeight = empties([channels]), dBias = empties([channels]);

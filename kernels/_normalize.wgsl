@@ -17,7 +17,7 @@
 //                        that of the means, or 0 where statistics are constant
 // shapes    x, dy, out: [rows, cols], as packs of WIDTH elements; stats, terms: [sets];
 //           statistics: [outer, sets, lanes]; dots: [rows, lanes]; column_dots: [rows / chunk, cols];
-//           `first` is the row where a piece of a large x begins
+//           `first` is the row where a piece of a large x begins. column_dots takes single elements
 // dispatch  `lanes` invocations per row, or per run in statistics, each of which takes every lanes-th
 //           pack: neighbours read neighbours, no barrier is needed, and the division of the index
 //           serves many elements. join, column_dots, sums: one invocation per output
@@ -38,8 +38,10 @@ struct Params {
 @group(0) @binding(10) var<storage, read_write> terms_out: array<vec2f>;
 @group(0) @binding(11) var<storage, read_write> d_weight: array<f32>;
 @group(0) @binding(12) var<storage, read_write> d_bias: array<f32>;
+@group(0) @binding(13) var<storage, read> weight_packs: array<Pack>; // BY_COLUMN: as x is read
+@group(0) @binding(14) var<storage, read> bias_packs: array<Pack>;
 const WORKGROUP_SIZE = 64u;
-override BY_COLUMN: bool; // weight and bias belong to cols: layer norm, never with packs of four
+override BY_COLUMN: bool; // weight and bias belong to cols: layer norm
 override SILU: bool; // act(z) = z * sigmoid(z); else z
 
 // exp overflows above 88, and some drivers make NaN of what follows: the argument is kept in range.
@@ -142,7 +144,7 @@ fn forward(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) gr
   if (BY_COLUMN) {
     for (var i = lane.begin; i < lane.end; i += params.lanes) {
       let col = i - lane.row * params.cols;
-      out[i] = act((x[i] - lane.mean) * lane.r * Pack(weight[col]) + Pack(bias[col]));
+      out[i] = act((x[i] - lane.mean) * lane.r * weight_packs[col] + bias_packs[col]);
     }
     return;
   }
@@ -163,7 +165,7 @@ fn dots(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) grid:
   for (var i = lane.begin; i < lane.end; i += params.lanes) {
     let centred = x[i] - lane.mean;
     var g = dy[i];
-    if (BY_COLUMN) { g *= Pack(weight[i - lane.row * params.cols]); }
+    if (BY_COLUMN) { g *= weight_packs[i - lane.row * params.cols]; }
     else { g *= d_act(centred * slope + lane.bias); }
     g_sum += g;
     dot_sum += g * centred;
@@ -224,7 +226,7 @@ fn backward(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) g
   for (var i = lane.begin; i < lane.end; i += params.lanes) {
     let centred = x[i] - lane.mean;
     var g = dy[i] * slope;
-    if (BY_COLUMN) { g *= Pack(weight[i - lane.row * params.cols]); }
+    if (BY_COLUMN) { g *= weight_packs[i - lane.row * params.cols]; }
     else { g *= d_act(centred * slope + lane.bias); }
     out[i] = g - t.x - centred * (t.y * lane.r);
   }

@@ -7,6 +7,8 @@ const rng = new d.Rng(6);
 for (
   const [shape, trailing] of [
     [[7, 131], 1],
+    [[5, 68], 1], // of a multiple of four
+    [[2, 3, 4, 16], 2],
     [[2, 67, 8], 1], // more rows than one invocation folds for weight and bias
     [[3, 4, 5], 2],
     [[5, 1], 1],
@@ -50,6 +52,10 @@ Deno.test("layerNorm() has the right gradient", async () => {
     [rng.normal([3, 11]), rng.normal([11]), rng.normal([11])],
   );
   await assertGradient((x) => d.layerNorm(x, [2, 3]), [rng.normal([2, 2, 3])]);
+  await assertGradient(
+    (x, weight, bias) => d.layerNorm(x, 8, weight, bias),
+    [rng.normal([3, 8]), rng.normal([8]), rng.normal([8])],
+  );
 });
 
 Deno.test("layerNorm() passes an empty batch through and says what is wrong", () => {
