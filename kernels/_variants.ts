@@ -92,7 +92,7 @@ export function formOf(kernel: Kernel, entry: string, variant: Variant): {
 
 /** Invocations that keep the device busy; with fewer, a long sum is cut into pieces. */
 export function enoughInvocations(): number {
-  return deviceInfo().software ? 4096 : 65536;
+  return deviceInfo().software ? 2048 : 65536;
 }
 
 /**

@@ -197,7 +197,7 @@ export function weightGradient(
   const columns = channels * kh * kw;
   const [batch, , height, width] = small.shape as Shape4;
   const invocations = groups * ceilDiv(rows / groups, 8) *
-    ceilDiv(columns, 4);
+    ceilDiv(columns, 8);
   const pixels = batch * height * width;
   const form = formOf(
     kernel,

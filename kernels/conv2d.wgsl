@@ -10,7 +10,7 @@
 // transpose no idle work: a workgroup stays in one phase. Outside of x there are zeros.
 // shapes    x: [batch, groups * channels, size], out: [batch, groups * rows, out_size],
 //           dy: [batch, groups * rows, out_size], weight and dw: with strides, or row-major
-// dispatch  as matmul: an invocation computes 8 rows x 4 columns, without barriers; columns are
+// dispatch  as matmul: an invocation computes 8 rows x 8 columns, without barriers; columns are
 //           the pixels of the whole batch, in weight_gradient the (channel, tap) pairs
 struct Params {
   batch: u32, groups: u32, rows: u32, channels: u32, // rows and channels: of one group
@@ -28,7 +28,7 @@ struct Params {
 @group(0) @binding(5) var<storage, read_write> out: array<f32>;
 const WORKGROUP_SIZE = 32u;
 const ROWS = 8u;
-const COLUMNS = 128u; // 4 per invocation
+const COLUMNS = 256u; // 8 per invocation
 
 // A column of convolve: pixel i of image n. Some lie outside if phases do not divide the size.
 struct Pixels { n: vec4u, y: vec4u, x: vec4u, valid: vec4<bool> }
@@ -76,6 +76,14 @@ fn load(at: vec4u, valid: vec4<bool>) -> vec4f {
   return select(vec4f(), vec4f(x[at.x], x[at.y], x[at.z], x[at.w]), valid);
 }
 
+fn weights_at(at: vec4u) -> vec4f {
+  return vec4f(weight[at.x], weight[at.y], weight[at.z], weight[at.w]);
+}
+
+fn gradients_at(at: vec4u) -> vec4f {
+  return vec4f(dy[at.x], dy[at.y], dy[at.z], dy[at.w]);
+}
+
 fn store(row: u32, place: Place, stride: u32, sum: vec4f) {
   if (row >= params.rows) { return; }
   let at = place.at + row * stride;
@@ -83,6 +91,45 @@ fn store(row: u32, place: Place, stride: u32, sum: vec4f) {
   if (place.valid.y) { out[at.y] = sum.y; }
   if (place.valid.z) { out[at.z] = sum.z; }
   if (place.valid.w) { out[at.w] = sum.w; }
+}
+
+// The sums of rows row + step * (0 to 7).
+fn store_all(row: u32, step: u32, l: Place, r: Place, stride: u32) {
+  store(row, l, stride, sum0l);
+  store(row, r, stride, sum0r);
+  store(row + step, l, stride, sum1l);
+  store(row + step, r, stride, sum1r);
+  store(row + 2u * step, l, stride, sum2l);
+  store(row + 2u * step, r, stride, sum2r);
+  store(row + 3u * step, l, stride, sum3l);
+  store(row + 3u * step, r, stride, sum3r);
+  store(row + 4u * step, l, stride, sum4l);
+  store(row + 4u * step, r, stride, sum4r);
+  store(row + 5u * step, l, stride, sum5l);
+  store(row + 5u * step, r, stride, sum5r);
+  store(row + 6u * step, l, stride, sum6l);
+  store(row + 6u * step, r, stride, sum6r);
+  store(row + 7u * step, l, stride, sum7l);
+  store(row + 7u * step, r, stride, sum7r);
+}
+
+fn add_bias(first: u32, step: u32) {
+  sum0l += bias[first];
+  sum0r += bias[first];
+  sum1l += bias[first + step];
+  sum1r += bias[first + step];
+  sum2l += bias[first + 2u * step];
+  sum2r += bias[first + 2u * step];
+  sum3l += bias[first + 3u * step];
+  sum3r += bias[first + 3u * step];
+  sum4l += bias[first + 4u * step];
+  sum4r += bias[first + 4u * step];
+  sum5l += bias[first + 5u * step];
+  sum5r += bias[first + 5u * step];
+  sum6l += bias[first + 6u * step];
+  sum6r += bias[first + 6u * step];
+  sum7l += bias[first + 7u * step];
+  sum7r += bias[first + 7u * step];
 }
 
 @compute @workgroup_size(WORKGROUP_SIZE)
@@ -98,73 +145,50 @@ fn convolve(@builtin(workgroup_id) wg: vec3u, @builtin(num_workgroups) grid: vec
   let phase = vec2u(tile % params.phases.x, tile / params.phases.x % params.phases.y);
   tile /= params.phases.x * params.phases.y;
 
-  let i = pixels_of(vec4u(tile * COLUMNS + 4u * lane) + vec4u(0u, 1u, 2u, 3u));
-  if (!i.valid.x) { return; }
+  let column = vec4u(tile * COLUMNS + 8u * lane) + vec4u(0u, 1u, 2u, 3u);
+  let l = pixels_of(column);
+  let r = pixels_of(column + 4u);
+  if (!l.valid.x) { return; }
 
-  let last = params.rows - 1u;
+  let last = vec4u(params.rows - 1u);
   let w_start = group * params.weight_group;
-  let w0 = w_start + row * params.weight_row;
-  let w1 = w_start + min(row + 1u, last) * params.weight_row;
-  let w2 = w_start + min(row + 2u, last) * params.weight_row;
-  let w3 = w_start + min(row + 3u, last) * params.weight_row;
-  let w4 = w_start + min(row + 4u, last) * params.weight_row;
-  let w5 = w_start + min(row + 5u, last) * params.weight_row;
-  let w6 = w_start + min(row + 6u, last) * params.weight_row;
-  let w7 = w_start + min(row + 7u, last) * params.weight_row;
-  var sum0 = vec4f(); var sum1 = vec4f(); var sum2 = vec4f(); var sum3 = vec4f();
-  var sum4 = vec4f(); var sum5 = vec4f(); var sum6 = vec4f(); var sum7 = vec4f();
+  let even = w_start + min(row + vec4u(0u, 2u, 4u, 6u), last) * params.weight_row;
+  let odd = w_start + min(row + vec4u(1u, 3u, 5u, 7u), last) * params.weight_row;
   let plane = params.size.x * params.size.y;
-  let image = (i.n * params.groups + group) * params.channels * plane;
+  let l_image = (l.n * params.groups + group) * params.channels * plane;
+  let r_image = (r.n * params.groups + group) * params.channels * plane;
   let origin = params.origin + vec2i(phase);
   let phases = vec2i(params.phases);
   for (var tap_y = 0u; tap_y < params.taps.x; tap_y++) {
     let from_y = origin.x + i32(tap_y) * params.spacing.x;
     if (from_y % phases.x != 0) { continue; }
-    let y = params.step.x * i.y + u32(from_y / phases.x); // negative ones wrap round to large ones
+    let start_y = u32(from_y / phases.x); // negative ones wrap round to large ones
+    let l_y = params.step.x * l.y + start_y;
+    let r_y = params.step.x * r.y + start_y;
     for (var tap_x = 0u; tap_x < params.taps.y; tap_x++) {
       let from_x = origin.y + i32(tap_x) * params.spacing.y;
       if (from_x % phases.y != 0) { continue; }
-      let q_x = params.step.y * i.x + u32(from_x / phases.y);
-      let valid = (y < vec4u(params.size.x)) & (q_x < vec4u(params.size.y));
-      var at = select(vec4u(0u), image + y * params.size.y + q_x, valid);
+      let start_x = u32(from_x / phases.y);
+      let l_x = params.step.y * l.x + start_x;
+      let r_x = params.step.y * r.x + start_x;
+      let l_valid = (l_y < vec4u(params.size.x)) & (l_x < vec4u(params.size.y));
+      let r_valid = (r_y < vec4u(params.size.x)) & (r_x < vec4u(params.size.y));
+      var l_at = select(vec4u(0u), l_image + l_y * params.size.y + l_x, l_valid);
+      var r_at = select(vec4u(0u), r_image + r_y * params.size.y + r_x, r_valid);
       var w = tap_y * params.taps.y + tap_x;
       for (var c = 0u; c < params.channels; c++) {
-        let v = load(at, valid);
-        sum0 = fma(vec4f(weight[w0 + w]), v, sum0);
-        sum1 = fma(vec4f(weight[w1 + w]), v, sum1);
-        sum2 = fma(vec4f(weight[w2 + w]), v, sum2);
-        sum3 = fma(vec4f(weight[w3 + w]), v, sum3);
-        sum4 = fma(vec4f(weight[w4 + w]), v, sum4);
-        sum5 = fma(vec4f(weight[w5 + w]), v, sum5);
-        sum6 = fma(vec4f(weight[w6 + w]), v, sum6);
-        sum7 = fma(vec4f(weight[w7 + w]), v, sum7);
-        at += plane;
+        add_term(weights_at(even + w), weights_at(odd + w), load(l_at, l_valid),
+          load(r_at, r_valid));
+        l_at += plane;
+        r_at += plane;
         w += params.weight_channel;
       }
     }
   }
 
-  let out_plane = params.out_size.x * params.out_size.y;
-  let first = group * params.rows + row;
-  if (params.has_bias == 1u) {
-    sum0 += bias[first];
-    sum1 += bias[first + 1u];
-    sum2 += bias[first + 2u];
-    sum3 += bias[first + 3u];
-    sum4 += bias[first + 4u];
-    sum5 += bias[first + 5u];
-    sum6 += bias[first + 6u];
-    sum7 += bias[first + 7u];
-  }
-  let place = place_of(i, phase, group);
-  store(row, place, out_plane, sum0);
-  store(row + 1u, place, out_plane, sum1);
-  store(row + 2u, place, out_plane, sum2);
-  store(row + 3u, place, out_plane, sum3);
-  store(row + 4u, place, out_plane, sum4);
-  store(row + 5u, place, out_plane, sum5);
-  store(row + 6u, place, out_plane, sum6);
-  store(row + 7u, place, out_plane, sum7);
+  if (params.has_bias == 1u) { add_bias(group * params.rows + row, 1u); }
+  store_all(row, 1u, place_of(l, phase, group), place_of(r, phase, group),
+    params.out_size.x * params.out_size.y);
 }
 
 @compute @workgroup_size(WORKGROUP_SIZE)
@@ -178,60 +202,43 @@ fn weight_gradient(@builtin(workgroup_id) wg: vec3u, @builtin(num_workgroups) gr
   tile /= params.groups;
   let count = params.channels * params.taps.x * params.taps.y;
   let column_tiles = (count + COLUMNS - 1u) / COLUMNS;
-  let column = vec4u(tile % column_tiles * COLUMNS + 4u * lane) + vec4u(0u, 1u, 2u, 3u);
+  let column = vec4u(tile % column_tiles * COLUMNS + 8u * lane) + vec4u(0u, 1u, 2u, 3u);
   let split = tile / column_tiles;
-  let w = weights_of(column);
-  if (split >= params.splits || !w.valid.x) { return; }
+  let l = weights_of(column);
+  let r = weights_of(column + 4u);
+  if (split >= params.splits || !l.valid.x) { return; }
 
   let plane = params.size.x * params.size.y;
   let out_plane = params.out_size.x * params.out_size.y;
-  let last = params.rows - 1u;
-  let d0 = row * out_plane;
-  let d1 = min(row + 1u, last) * out_plane;
-  let d2 = min(row + 2u, last) * out_plane;
-  let d3 = min(row + 3u, last) * out_plane;
-  let d4 = min(row + 4u, last) * out_plane;
-  let d5 = min(row + 5u, last) * out_plane;
-  let d6 = min(row + 6u, last) * out_plane;
-  let d7 = min(row + 7u, last) * out_plane;
-  var sum0 = vec4f(); var sum1 = vec4f(); var sum2 = vec4f(); var sum3 = vec4f();
-  var sum4 = vec4f(); var sum5 = vec4f(); var sum6 = vec4f(); var sum7 = vec4f();
+  let last = vec4u(params.rows - 1u);
+  let even = min(row + vec4u(0u, 2u, 4u, 6u), last) * out_plane;
+  let odd = min(row + vec4u(1u, 3u, 5u, 7u), last) * out_plane;
   // A piece is a run of lines of pixels, counted through all images.
   let lines = params.batch * params.out_size.x;
   let end = min((split + 1u) * params.piece, lines);
   for (var line = split * params.piece; line < end; line++) {
     let n = line / params.out_size.x;
     let p_y = line % params.out_size.x;
-    let y = params.step.x * p_y + w.y;
-    let valid_y = y < vec4u(params.size.x);
-    let start = ((n * params.groups + group) * params.channels + w.channel) * plane + y * params.size.y;
+    let l_y = params.step.x * p_y + l.y;
+    let r_y = params.step.x * p_y + r.y;
+    let image = (n * params.groups + group) * params.channels;
+    let l_start = (image + l.channel) * plane + l_y * params.size.y;
+    let r_start = (image + r.channel) * plane + r_y * params.size.y;
     var d = (n * params.groups + group) * params.rows * out_plane + p_y * params.out_size.y;
-    var q_x = w.x;
+    var l_x = l.x;
+    var r_x = r.x;
     for (var p_x = 0u; p_x < params.out_size.y; p_x++) {
-      let valid = valid_y & (q_x < vec4u(params.size.y));
-      let at = select(vec4u(0u), start + q_x, valid);
-      let v = load(at, valid);
-      sum0 = fma(vec4f(dy[d0 + d]), v, sum0);
-      sum1 = fma(vec4f(dy[d1 + d]), v, sum1);
-      sum2 = fma(vec4f(dy[d2 + d]), v, sum2);
-      sum3 = fma(vec4f(dy[d3 + d]), v, sum3);
-      sum4 = fma(vec4f(dy[d4 + d]), v, sum4);
-      sum5 = fma(vec4f(dy[d5 + d]), v, sum5);
-      sum6 = fma(vec4f(dy[d6 + d]), v, sum6);
-      sum7 = fma(vec4f(dy[d7 + d]), v, sum7);
-      q_x += params.step.y;
+      let l_valid = (l_y < vec4u(params.size.x)) & (l_x < vec4u(params.size.y));
+      let r_valid = (r_y < vec4u(params.size.x)) & (r_x < vec4u(params.size.y));
+      add_term(gradients_at(even + d), gradients_at(odd + d),
+        load(select(vec4u(0u), l_start + l_x, l_valid), l_valid),
+        load(select(vec4u(0u), r_start + r_x, r_valid), r_valid));
+      l_x += params.step.y;
+      r_x += params.step.y;
       d++;
     }
   }
 
-  let first = (split * params.groups + group) * params.rows;
-  let place = Place(first * count + column, w.valid);
-  store(row, place, count, sum0);
-  store(row + 1u, place, count, sum1);
-  store(row + 2u, place, count, sum2);
-  store(row + 3u, place, count, sum3);
-  store(row + 4u, place, count, sum4);
-  store(row + 5u, place, count, sum5);
-  store(row + 6u, place, count, sum6);
-  store(row + 7u, place, count, sum7);
+  let first = (split * params.groups + group) * params.rows * count;
+  store_all(row, 1u, Place(first + column, l.valid), Place(first + column + 4u, r.valid), count);
 }

@@ -3,34 +3,6 @@
 // An invocation always fills the same slot of tile_b, so that it finds its four columns once. In
 // tile_a neighbours run along the terms.
 
-fn store_row(row: u32, l: Place, r: Place, stride: u32, sum_l: vec4f, sum_r: vec4f) {
-  store(row, l, stride, sum_l);
-  store(row, r, stride, sum_r);
-}
-
-fn store_all(row: u32, l: Place, r: Place, stride: u32) {
-  store_row(row, l, r, stride, sum0l, sum0r);
-  store_row(row + THREADS, l, r, stride, sum1l, sum1r);
-  store_row(row + 2u * THREADS, l, r, stride, sum2l, sum2r);
-  store_row(row + 3u * THREADS, l, r, stride, sum3l, sum3r);
-  store_row(row + 4u * THREADS, l, r, stride, sum4l, sum4r);
-  store_row(row + 5u * THREADS, l, r, stride, sum5l, sum5r);
-  store_row(row + 6u * THREADS, l, r, stride, sum6l, sum6r);
-  store_row(row + 7u * THREADS, l, r, stride, sum7l, sum7r);
-}
-
-fn add_bias(group: u32, row: u32) {
-  let first = group * params.rows + row;
-  sum0l += bias[first]; sum0r += bias[first];
-  sum1l += bias[first + THREADS]; sum1r += bias[first + THREADS];
-  sum2l += bias[first + 2u * THREADS]; sum2r += bias[first + 2u * THREADS];
-  sum3l += bias[first + 3u * THREADS]; sum3r += bias[first + 3u * THREADS];
-  sum4l += bias[first + 4u * THREADS]; sum4r += bias[first + 4u * THREADS];
-  sum5l += bias[first + 5u * THREADS]; sum5r += bias[first + 5u * THREADS];
-  sum6l += bias[first + 6u * THREADS]; sum6r += bias[first + 6u * THREADS];
-  sum7l += bias[first + 7u * THREADS]; sum7r += bias[first + 7u * THREADS];
-}
-
 @compute @workgroup_size(THREADS, THREADS)
 fn convolve_tiled(@builtin(workgroup_id) wg: vec3u, @builtin(num_workgroups) grid: vec3u,
                   @builtin(local_invocation_id) id: vec3u,
@@ -76,9 +48,7 @@ fn convolve_tiled(@builtin(workgroup_id) wg: vec3u, @builtin(num_workgroups) gri
         let w = w_start + c * params.weight_channel + tap_y * params.taps.y + tap_x;
         for (var slot = lane / DEPTH; slot < SLOTS; slot += WORKGROUP / DEPTH) {
           let row = first_row + lines_of(slot);
-          let j = w + row * params.weight_row;
-          tile_a[k * STRIDE + slot] = select(vec4f(),
-            vec4f(weight[j.x], weight[j.y], weight[j.z], weight[j.w]),
+          tile_a[k * STRIDE + slot] = select(vec4f(), weights_at(w + row * params.weight_row),
             (row < vec4u(params.rows)) & vec4<bool>(c < params.channels));
         }
         add_tiles(id);
@@ -87,9 +57,9 @@ fn convolve_tiled(@builtin(workgroup_id) wg: vec3u, @builtin(num_workgroups) gri
   }
 
   let row = first_row + id.y;
-  if (params.has_bias == 1u) { add_bias(group, row); }
+  if (params.has_bias == 1u) { add_bias(group * params.rows + row, THREADS); }
   let column = first_column + id.x;
-  store_all(row, place_of(pixels_of(lines_of(column)), phase, group),
+  store_all(row, THREADS, place_of(pixels_of(lines_of(column)), phase, group),
     place_of(pixels_of(lines_of(column + THREADS)), phase, group),
     params.out_size.x * params.out_size.y);
 }
@@ -135,8 +105,7 @@ fn weight_gradient_tiled(@builtin(workgroup_id) wg: vec3u, @builtin(num_workgrou
     let d = (n * params.groups + group) * params.rows * out_plane + pixel % out_plane;
     for (var slot = lane / DEPTH; slot < SLOTS; slot += WORKGROUP / DEPTH) {
       let row = first_row + lines_of(slot);
-      let j = d + row * out_plane;
-      tile_a[k * STRIDE + slot] = select(vec4f(), vec4f(dy[j.x], dy[j.y], dy[j.z], dy[j.w]),
+      tile_a[k * STRIDE + slot] = select(vec4f(), gradients_at(d + row * out_plane),
         (row < vec4u(params.rows)) & vec4<bool>(pixel < end));
     }
     add_tiles(id);
@@ -145,6 +114,6 @@ fn weight_gradient_tiled(@builtin(workgroup_id) wg: vec3u, @builtin(num_workgrou
   let start = (split * params.groups + group) * params.rows * count;
   let l = first_column + lines_of(id.x);
   let r = l + THREADS;
-  store_all(first_row + id.y, Place(start + l, l < vec4u(count)),
+  store_all(first_row + id.y, THREADS, Place(start + l, l < vec4u(count)),
     Place(start + r, r < vec4u(count)), count);
 }

@@ -98,7 +98,7 @@ export function product(
     "multiply",
     variantOf({ kind: "matmul", batch, rows: m, cols: n, k }),
   );
-  const invocations = batch * ceilDiv(m, 8) * ceilDiv(n, 4);
+  const invocations = batch * ceilDiv(m, 8) * ceilDiv(n, 8);
   const long = transposeA && !transposeB && batch === 1; // both can be cut along k
   const splits = splitsOf(
     k,

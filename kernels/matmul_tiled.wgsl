@@ -6,11 +6,6 @@ fn slot_and_term(i: u32, along_k: bool) -> vec2u {
   return select(vec2u(i % SLOTS, i / SLOTS), vec2u(i / DEPTH, i % DEPTH), along_k);
 }
 
-fn store_row(at: u32, row: u32, column: u32, l: vec4f, r: vec4f, bias_l: vec4f, bias_r: vec4f) {
-  store(at, row, lines_of(column), l + bias_l);
-  store(at, row, lines_of(column + THREADS), r + bias_r);
-}
-
 @compute @workgroup_size(THREADS, THREADS)
 fn multiply_tiled(@builtin(workgroup_id) wg: vec3u, @builtin(num_workgroups) grid: vec3u,
                   @builtin(local_invocation_id) id: vec3u,
@@ -48,21 +43,7 @@ fn multiply_tiled(@builtin(workgroup_id) wg: vec3u, @builtin(num_workgroups) gri
     add_tiles(id);
   }
 
-  let at = z_split * params.m * params.n;
-  let row = first_row + id.y;
   let column = first_column + id.x;
-  var bias_l = vec4f();
-  var bias_r = vec4f();
-  if (params.has_bias == 1u && split == 0u) {
-    bias_l = bias_of(lines_of(column));
-    bias_r = bias_of(lines_of(column + THREADS));
-  }
-  store_row(at, row, column, sum0l, sum0r, bias_l, bias_r);
-  store_row(at, row + THREADS, column, sum1l, sum1r, bias_l, bias_r);
-  store_row(at, row + 2u * THREADS, column, sum2l, sum2r, bias_l, bias_r);
-  store_row(at, row + 3u * THREADS, column, sum3l, sum3r, bias_l, bias_r);
-  store_row(at, row + 4u * THREADS, column, sum4l, sum4r, bias_l, bias_r);
-  store_row(at, row + 5u * THREADS, column, sum5l, sum5r, bias_l, bias_r);
-  store_row(at, row + 6u * THREADS, column, sum6l, sum6r, bias_l, bias_r);
-  store_row(at, row + 7u * THREADS, column, sum7l, sum7r, bias_l, bias_r);
+  store_all(z_split * params.m * params.n, first_row + id.y, THREADS, lines_of(column),
+    lines_of(column + THREADS), split);
 }

@@ -56,7 +56,7 @@ const CASES: Case[] = [
   ["one pixel", [1, 1, 1, 1], [1, 1, 1, 1], {}],
   ["3x3", [2, 3, 7, 5], [4, 3, 3, 3], { padding: 1 }],
   ["1x1 past the tile", [3, 5, 11, 13], [11, 5, 1, 1], {}],
-  ["more than 128 weights in a row", [1, 17, 4, 3], [3, 17, 3, 3], {
+  ["more than 256 weights in a row", [1, 29, 4, 3], [3, 29, 3, 3], {
     padding: 1,
   }],
   ["a weight gradient in pieces", [3, 2, 17, 19], [9, 2, 3, 3], { padding: 1 }],

@@ -32,14 +32,14 @@ Deno.test("matmul() multiplies known matrices and vectors", async () => {
   await assertClose(d.matmul(v, v), d.tensor(2));
 });
 
-// One, primes, more than a tile of 8 rows and 128 columns, few columns, and a sum cut into pieces.
+// One, primes, more than a tile of 8 rows and 256 columns, few columns, and a sum cut into pieces.
 const SIZES: [number, number, number][] = [
   [1, 1, 1],
-  [1, 7, 131],
-  [8, 4, 128],
-  [9, 3, 133],
+  [1, 7, 263],
+  [8, 4, 256],
+  [9, 3, 261],
   [37, 5, 3],
-  [130, 11, 1],
+  [261, 11, 1],
   [2, 1031, 3],
   [5, 1500, 40],
 ];
