@@ -199,7 +199,7 @@ Deno.test("multiheadAttention() has the right gradients", async () => {
   await assertGradient(f, inputs, { step: 3e-3, atol: 5e-3 });
 });
 
-Deno.test("attention() names shapes that do not fit", () => {
+Deno.test("attention() names shapes and types that do not fit", () => {
   const x = d.zeros([3, 4]);
   throws(
     () => d.attention(x, d.zeros([3, 5]), x),
@@ -209,6 +209,10 @@ Deno.test("attention() names shapes that do not fit", () => {
   throws(
     () => d.attention(d.zeros([2, 3, 4]), d.zeros([5, 3, 4]), x),
     /b is \[5\]/,
+  );
+  throws(
+    () => d.attention(d.tensor([[1, 2, 3, 4]], [1, 4], "i32"), x, x),
+    /must be f32: q is i32/,
   );
   throws(() => {
     d.multiheadAttention(d.zeros([1, 3, 4]), d.zeros([12, 4]), x, x, x, 3);
