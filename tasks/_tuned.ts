@@ -17,33 +17,17 @@ export function tunedFile(): string {
   return join(cacheDir(), `tuned-${adapter}.json`);
 }
 
-/**
- * Reads the table of the adapter in use.
- *
- * @returns The table; empty where there is none, or no permission to read it.
- * @throws {SyntaxError} If the file is not a table.
- */
+/** The table of the adapter in use; empty where there is none, or no permission to read it. */
 export function readTuned(): Tuned {
   const path = tunedFile();
   if (Deno.permissions.querySync({ name: "read", path }).state !== "granted") {
     return {};
   }
-  let text;
   try {
-    text = Deno.readTextFileSync(path);
+    return JSON.parse(Deno.readTextFileSync(path))?.variants ?? {};
   } catch (error) {
     if (error instanceof Deno.errors.NotFound) return {};
     throw error;
-  }
-  try {
-    return JSON.parse(text).variants ?? {};
-  } catch (error) {
-    throw new SyntaxError(
-      `Cannot read ${path}: ${
-        (error as Error).message
-      }. deno task tune writes it anew`,
-      { cause: error },
-    );
   }
 }
 
@@ -57,7 +41,20 @@ export async function writeTuned(variants: Tuned): Promise<void> {
   );
 }
 
-/** Makes products take the forms measured for this adapter; for the start of a task. */
+/**
+ * Makes products take the forms measured for this adapter; for the start of a task.
+ *
+ * @throws {SyntaxError} If the file is not a table of variants.
+ */
 export function useTuned(): void {
-  if (!deviceError()) setVariants(readTuned());
+  if (deviceError()) return;
+  try {
+    setVariants(readTuned());
+  } catch (error) {
+    throw new SyntaxError(
+      `Cannot use ${tunedFile()}: ${(error as Error).message}. ` +
+        "Delete it, and deno task tune writes it anew",
+      { cause: error },
+    );
+  }
 }

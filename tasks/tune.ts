@@ -35,7 +35,7 @@ export const command = defineCommand({
     },
   },
   notes:
-    "Each form is compared with the plain one before it may win. The table lies in the cache folder, one file for each adapter; train, sample and bench use it. Delete the file to go back to the built-in rule.",
+    "Each form is compared with the plain one before it may win. The table lies in the cache folder, one file for each adapter. Delete the file to go back to the built-in rule.",
 });
 
 /** A product to measure; only the work of `run` is timed. */

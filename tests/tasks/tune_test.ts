@@ -73,5 +73,8 @@ Deno.test("tune writes a table that tasks take over, unless told not to", () =>
     deepEqual(taken, { [PRODUCT]: "tile64" });
 
     await Deno.writeTextFile(tunedFile(), "{");
-    throws(useTuned, /SyntaxError: Cannot read .*tuned-.*deno task tune/);
+    throws(useTuned, /SyntaxError: Cannot use .*tuned-.*Delete it/);
+    file.variants[PRODUCT] = "tile16";
+    await Deno.writeTextFile(tunedFile(), JSON.stringify(file));
+    throws(useTuned, /SyntaxError: .*it is "tile16". Delete it/);
   }));
