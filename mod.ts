@@ -128,7 +128,14 @@ export { deviceError, deviceInfo, sync } from "./tensor/device.ts";
 export type { DeviceInfo } from "./tensor/executor.ts";
 export { full, ones, zeros } from "./tensor/fill.ts";
 export { memory, type MemoryInfo, trimPool } from "./tensor/memory.ts";
-export { manualSeed, rand, randn, Rng, type RngState } from "./tensor/rng.ts";
+export {
+  manualSeed,
+  rand,
+  randn,
+  Rng,
+  type RngMark,
+  type RngState,
+} from "./tensor/rng.ts";
 export {
   type HostTensor,
   loadSafetensors,
@@ -144,3 +151,4 @@ export {
   type TypedArray,
 } from "./tensor/tensor.ts";
 export { NoDeviceError } from "./tensor/webgpu.ts";
+export { type Advance, afterStep, Live, live } from "./tensor/trace.ts";

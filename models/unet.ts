@@ -5,11 +5,12 @@
  *
  * @module
  */
-import { attention } from "../kernels/attention.ts";
 import { add } from "../kernels/binary.ts";
 import { dropout } from "../kernels/dropout.ts";
 import { groupNormSilu } from "../kernels/group_norm.ts";
-import { concat, reshape, transpose } from "../kernels/shape.ts";
+import { matmul } from "../kernels/matmul.ts";
+import { concat, reshape } from "../kernels/shape.ts";
+import { attentionWeights } from "../kernels/softmax.ts";
 import { silu } from "../kernels/unary.ts";
 import { upsampleNearest } from "../kernels/upsample.ts";
 import { Conv2d, type Conv2dLayerOptions } from "../nn/conv2d.ts";
@@ -172,11 +173,13 @@ export class UNetAttentionBlock extends Module {
   forward(x: Tensor): Tensor {
     const [n, c, height, width] = x.shape as [number, number, number, number];
     const h = this.norm.forward(x);
-    // One token per pixel: [N, C, H, W] to [N, H·W, C].
+    // One token per pixel, its channels along the first axis: nothing needs to be transposed.
     const tokens = (layer: Conv2d) =>
-      transpose(reshape(layer.forward(h), [n, c, height * width]));
-    const mixed = attention(tokens(this.q), tokens(this.k), tokens(this.v));
-    return add(x, this.proj_out.forward(reshape(transpose(mixed), x.shape)));
+      reshape(layer.forward(h), [n, c, height * width]);
+    const scores = matmul(tokens(this.q), tokens(this.k), { transposeA: true });
+    const weights = attentionWeights(scores, 1 / Math.sqrt(c), false);
+    const mixed = matmul(tokens(this.v), weights, { transposeB: true });
+    return add(x, this.proj_out.forward(reshape(mixed, x.shape)));
   }
 }
 

@@ -138,7 +138,11 @@ export class Tensor {
     other.adopt(other.owner);
   }
 
-  /** Takes other memory, whose content it takes on. @internal */
+  /**
+   * Takes other memory, whose content it takes on.
+   *
+   * @ignore
+   */
   move(storage: Storage): void {
     this.storage.release();
     this.#storage = storage;
