@@ -18,6 +18,7 @@ import { saveGrid, saveImages } from "./_images.ts";
 import { Progress } from "./_progress.ts";
 import { RunFolder } from "./_run_folder.ts";
 import { taskInfo } from "./_tasks.ts";
+import { useTuned } from "./_tuned.ts";
 
 /** What `deno task sample` accepts. */
 export const command = defineCommand({
@@ -93,6 +94,7 @@ export const command = defineCommand({
 export async function main(
   { positionals, flags, json }: Parsed<typeof command.flags>,
 ): Promise<void> {
+  useTuned();
   const path = userPath(positionals[0]!);
   const say = (text: string) => json ? undefined : console.error(text);
   const run = await RunFolder.open(path);

@@ -31,6 +31,7 @@ import { Progress } from "./_progress.ts";
 import { RunFolder, runName } from "./_run_folder.ts";
 import { taskInfo } from "./_tasks.ts";
 import { formatBytes, formatDuration } from "./_text.ts";
+import { useTuned } from "./_tuned.ts";
 
 /** What `deno task train` accepts. */
 export const command = defineCommand({
@@ -226,6 +227,7 @@ class Stopwatch {
 export async function main(
   { flags, json }: Parsed<typeof command.flags>,
 ): Promise<void> {
+  useTuned();
   const resuming = flags.resume !== undefined;
   const resumed = resuming ? await folderToResume(flags) : undefined;
   const before = await resumed?.readConfig();
