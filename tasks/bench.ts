@@ -31,6 +31,7 @@ import {
 import { Progress } from "./_progress.ts";
 import { taskInfo } from "./_tasks.ts";
 import { formatTable } from "./_text.ts";
+import { useTuned } from "./_tuned.ts";
 
 /** What `deno task bench` accepts. */
 export const command = defineCommand({
@@ -80,6 +81,7 @@ export async function main(
   { flags, json }: Parsed<typeof command.flags>,
 ): Promise<void> {
   const items = chosen(flags.item ?? ["*"]);
+  useTuned();
   using progress = new Progress({
     label: `Measuring on ${deviceInfo().adapter}`,
     total: items.length,
