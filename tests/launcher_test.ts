@@ -310,7 +310,7 @@ test("names one command where a driver is missing and it may not install one", a
     assert.equal(commands.length, 1, stderr);
     assert.match(
       commands[0]!,
-      /^ {2}sudo apt-get update && sudo apt-get install .*mesa-vulkan-drivers libvulkan1$/,
+      /^ {2}sudo apt-get update && sudo apt-get install .*mesa-vulkan-drivers libvulkan1 fontconfig-config$/,
     );
   }
 });
@@ -352,7 +352,7 @@ test("installs a driver as root, then runs the task", async () => {
   assert.equal(code, 7);
   assert.match(stdout, /^ran 2\.9\.6\n/);
   assert.match(stderr, /^denoise: Installing a Vulkan driver .*\n$/);
-  assert.match(calls, / install .*mesa-vulkan-drivers libvulkan1\n$/);
+  assert.match(calls, / install .*mesa-vulkan-drivers libvulkan1 fontconfig-config\n$/);
   assert.deepEqual(Array.from(Deno.readDirSync(join(box.folder, "tmp"))), []);
 });
 
