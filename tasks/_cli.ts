@@ -297,7 +297,7 @@ function unknownFlag(
   const hint = guess === undefined ? "" : `: did you mean --${guess}?`;
   const end = guess === undefined ? ". " : " ";
   return new UsageError(
-    `Unknown flag ${rawName}${hint}${end}All flags: deno task ${command.name} --help`,
+    `Unknown flag ${rawName}${hint}${end}All flags: ${commandName()} ${command.name} --help`,
   );
 }
 
@@ -384,7 +384,7 @@ export function formatHelp(command: Command, width = Infinity): string {
   });
   const parts = [
     summary,
-    `Usage: ${["deno task", name, ...usage, "[flags]"].join(" ")}`,
+    `Usage: ${[commandName(), name, ...usage, "[flags]"].join(" ")}`,
   ];
   if (positionals.length > 0) {
     parts.push(
@@ -402,7 +402,12 @@ export function formatHelp(command: Command, width = Infinity): string {
     [key, flag],
   ) => [flagUsage(key, flag), flagDescription(flag)]);
   parts.push(section("Flags", rows, width));
-  parts.push(`Examples:\n${examples.map((line) => `  ${line}`).join("\n")}`);
+  parts.push(
+    `Examples:\n${
+      examples.map((line) => `  ${line.replace(/^deno task/, commandName())}`)
+        .join("\n")
+    }`,
+  );
   if (notes !== undefined) parts.push(wrap(notes, width));
   return parts.join("\n\n");
 }
@@ -524,6 +529,11 @@ export function fail(error: unknown): never {
 export function readEnv(name: string): string | undefined {
   const { state } = Deno.permissions.querySync({ name: "env", variable: name });
   return state === "granted" ? Deno.env.get(name) : undefined;
+}
+
+/** How this task is called: through the launcher, or by Deno. */
+export function commandName(): string {
+  return readEnv("DENOISE_COMMAND") ?? "deno task";
 }
 
 /**

@@ -211,6 +211,8 @@ export class DdpmTrainer extends DdpmModel {
   readonly ema: Ema;
   /** Optimizer steps done. */
   step = 0;
+  /** Seconds of training before, as far as a checkpoint tells. */
+  seconds = 0;
   readonly #schedule: Schedule;
   readonly #rngs: Readonly<Record<"timesteps" | "noise" | "dropout", Rng>>;
   /** Captured when first needed, as the capture compiles the kernels. */
@@ -343,6 +345,7 @@ export class DdpmTrainer extends DdpmModel {
     }, {
       format: FORMAT,
       step: String(this.step),
+      seconds: String(this.seconds),
       rng: JSON.stringify(
         Object.fromEntries(
           Object.entries(this.#rngs).map(([name, { state }]) => [name, state]),
@@ -361,7 +364,7 @@ export class DdpmTrainer extends DdpmModel {
    * @throws {TypeError} If it is of another architecture; the message names the differences.
    */
   restore(bytes: Uint8Array<ArrayBuffer>, path: string): void {
-    const { tensors, step, rng } = readCheckpoint(bytes, path);
+    const { tensors, step, seconds, rng } = readCheckpoint(bytes, path);
     const { "train.pending": pending, ...rest } = tensors;
     this.unet.loadStateDict(under("model.", rest));
     this.ema.loadStateDict(under("ema.", rest));
@@ -375,6 +378,7 @@ export class DdpmTrainer extends DdpmModel {
       (_, i) => [data[2 * i]!, data[2 * i + 1]!],
     );
     this.step = step;
+    this.seconds = seconds;
   }
 }
 
@@ -392,6 +396,7 @@ function under<T>(
 interface Checkpoint {
   tensors: Record<string, HostTensor>;
   step: number;
+  seconds: number;
   rng: Record<string, RngState>;
   config: DdpmConfig;
   shape: DataShape;
@@ -411,6 +416,7 @@ function readCheckpoint(
   return {
     tensors,
     step: Number(metadata.step),
+    seconds: Number(metadata.seconds),
     rng: JSON.parse(metadata.rng!),
     config: checkConfig(ddpmSchema, JSON.parse(metadata.config!), path),
     shape: JSON.parse(metadata.shape!),

@@ -4,6 +4,7 @@
  * @module
  */
 import {
+  commandName,
   defineCommand,
   type Parsed,
   runTask,
@@ -45,21 +46,26 @@ export function main({ positionals, json }: Parsed): void {
 
 function formatList(tasks: readonly TaskInfo[]): string {
   const rows = tasks.map(({ name, summary }) => [name, summary]);
-  return `Usage: deno task <task> [arguments], or ./denoise <task> [arguments]
+  return `Usage: ${commandName()} <task> [arguments]
 
 Tasks:
 ${formatTable(rows, { indent: 2 })}
 
-deno task <task> --help lists the arguments and flags of a task.`;
+${commandName()} <task> --help lists the arguments and flags of a task.`;
 }
 
 function formatOne({ name, summary, examples }: TaskInfo): string {
   return `${name}: ${summary}
 
 Examples:
-${examples.map((line) => `  ${line}`).join("\n")}
+${
+    examples.map((line) => `  ${line.replace(/^deno task/, commandName())}`)
+      .join(
+        "\n",
+      )
+  }
 
-deno task ${name} --help lists its arguments and flags.`;
+${commandName()} ${name} --help lists its arguments and flags.`;
 }
 
 if (import.meta.main) await runTask(command, main);

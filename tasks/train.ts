@@ -3,10 +3,19 @@
  *
  * @module
  */
-import { deviceInfo, loadDataset, memory, sync } from "../mod.ts";
-import { Batches, checkRange, type Dataset, type DatasetName } from "../mod.ts";
+import {
+  Batches,
+  checkRange,
+  type Dataset,
+  type DatasetName,
+  deviceInfo,
+  loadDataset,
+  memory,
+  sync,
+} from "../mod.ts";
 import {
   asUsage,
+  commandName,
   defineCommand,
   onInterrupt,
   type Parsed,
@@ -192,18 +201,25 @@ async function loadData(
   return dataset;
 }
 
-/** Training images per second are measured between log lines, sampling and saving excluded. */
+/** Seconds of training: compiling, drawing and saving are left out. */
 class Stopwatch {
   #since = performance.now();
-  #totalMs = 0;
+  /** Seconds of all laps so far. */
+  totalSeconds: number;
+
+  constructor(before: number) {
+    this.totalSeconds = before;
+  }
+
   /** Seconds since the last lap, pauses excluded. */
   lap(): number {
     const now = performance.now();
     const seconds = (now - this.#since) / 1000;
-    this.#totalMs += now - this.#since;
+    this.totalSeconds += seconds;
     this.#since = now;
     return seconds;
   }
+
   /** Leaves the time of `body` out. */
   async pause<T>(body: () => Promise<T>): Promise<T> {
     const start = performance.now();
@@ -213,10 +229,218 @@ class Stopwatch {
       this.#since += performance.now() - start;
     }
   }
-  /** Seconds of all laps. */
-  get totalSeconds(): number {
-    return this.#totalMs / 1000;
+}
+
+/** A run under way: what the loop in `main` does besides training. */
+class Session {
+  readonly trainer: DdpmTrainer;
+  readonly run: RunFolder;
+  readonly dataset: Dataset;
+  readonly config: DdpmConfig;
+  readonly watch: Stopwatch;
+  /** Prints a line for people. */
+  readonly say: (text: string) => void;
+  /** Set by Ctrl-C. */
+  interrupted = false;
+  #stepsOfLap = 0;
+
+  constructor(
+    trainer: DdpmTrainer,
+    run: RunFolder,
+    dataset: Dataset,
+    say: (text: string) => void,
+  ) {
+    this.trainer = trainer;
+    this.run = run;
+    this.dataset = dataset;
+    this.config = trainer.config;
+    this.watch = new Stopwatch(trainer.seconds);
+    this.say = say;
   }
+
+  /** Whether something that happens every so many steps, and at the end, happens now. */
+  due(every: number): boolean {
+    const { step } = this.trainer;
+    return step === this.config.steps || (every > 0 && step % every === 0);
+  }
+
+  /** One step; the first one compiles its kernels, says how long that took and what a step costs. */
+  async train(batches: Batches): Promise<void> {
+    const { trainer } = this;
+    const batch = batches.batch(trainer.step);
+    if (trainer.stepInfo) trainer.train(batch);
+    else {
+      await this.watch.pause(async () => {
+        this.say("Compiling kernels …");
+        const start = performance.now();
+        trainer.train(batch);
+        await sync();
+        const seconds = (performance.now() - start) / 1000;
+        const { dispatches, arenaBytes } = trainer.stepInfo!;
+        this.say(
+          `First step after ${
+            formatDuration(seconds)
+          }: ${dispatches} kernels, ` +
+            `${formatBytes(arenaBytes)} of intermediates`,
+        );
+      });
+    }
+    this.#stepsOfLap++;
+    void batches.prefetch(trainer.step);
+  }
+
+  /**
+   * Writes a line of `metrics.jsonl`.
+   *
+   * @returns The text for the progress line.
+   */
+  async log(): Promise<string> {
+    const { trainer, config, dataset, run } = this;
+    const { step } = trainer;
+    const { loss, gradNorm } = await trainer.takeLosses();
+    const rate = this.#stepsOfLap * config.batchSize / this.watch.lap();
+    this.#stepsOfLap = 0;
+    await run.appendMetrics({
+      step,
+      epoch: Number((step * config.batchSize / dataset.length).toFixed(3)),
+      loss,
+      grad_norm: gradNorm,
+      learning_rate: trainer.learningRate(step - 1),
+      images_per_second: Number(rate.toFixed(2)),
+    });
+    if (Number.isFinite(loss)) {
+      return `loss ${loss.toFixed(4)} · ${rate.toFixed(0)} images/s`;
+    }
+    throw new Error(
+      `Training broke down at step ${step}: the loss is ${loss}. The last checkpoint is intact; ` +
+        `continue from it with a lower optimizer.learningRate in ${
+          run.file("config.yaml")
+        }`,
+    );
+  }
+
+  /** Draws the grid of the present step, unless it is there or Ctrl-C comes first. */
+  async draw(): Promise<void> {
+    const { trainer, run, dataset, config } = this;
+    const path = run.samplesPath(trainer.step);
+    if (await exists(path)) return;
+    const { count, sampler, steps, eta } = config.samples;
+    const { channels, height, width } = dataset;
+    await this.watch.pause(async () => {
+      const bytes = await trainer.sampleEma({
+        count,
+        seed: config.seed,
+        sampler,
+        steps: sampler === "ddim" ? steps : undefined,
+        eta,
+        isCancelled: () => this.interrupted,
+      });
+      if (!bytes) return;
+      await Deno.mkdir(run.file("samples"), { recursive: true });
+      await saveGrid(path, bytes, { count, channels, height, width });
+    });
+  }
+
+  /** Writes a checkpoint. */
+  async save(): Promise<void> {
+    const { trainer, run, config, watch } = this;
+    await watch.pause(async () => {
+      trainer.seconds = watch.totalSeconds;
+      await run.saveCheckpoint(
+        trainer.step,
+        await trainer.checkpoint(),
+        config.keepCheckpoints,
+      );
+    });
+  }
+
+  /** Draws the curves and the animation; writes the summary and returns it. */
+  async finish(): Promise<Record<string, unknown>> {
+    const { trainer, run, config } = this;
+    const lines = await run.readMetrics();
+    await saveCurves(run, [curveOf(lines, "loss", "training loss")], {
+      title: `${run.name}: training loss`,
+      yTitle: "mean squared error of the predicted noise",
+      logY: true,
+    });
+    const frames = [];
+    for (let step = 1; step <= trainer.step; step++) {
+      const path = run.samplesPath(step);
+      if (await exists(path)) frames.push(await readPixels(path));
+    }
+    if (frames.length > 0) await saveGif(run.file("progress.gif"), frames);
+    const last = lines.at(-1);
+    const summary = {
+      model: config.model,
+      dataset: config.dataset,
+      steps: trainer.step,
+      parameters: trainer.unet.parameterCount,
+      trainingSeconds: Number(this.watch.totalSeconds.toFixed(3)),
+      imagesPerSecond: last?.images_per_second,
+      loss: last?.loss,
+      stepBytes: trainer.stepInfo?.arenaBytes,
+      peakBytes: memory().peakBytes,
+      adapter: deviceInfo().adapter,
+    };
+    await run.writeSummary(summary);
+    return summary;
+  }
+}
+
+/** The run to continue, and what it was started with. */
+async function resume(
+  flags: Flags,
+): Promise<{ run: RunFolder; config: DdpmConfig; checksum: unknown }> {
+  const run = await folderToResume(flags);
+  const before = await run.readConfig();
+  const config = checkConfig(
+    ddpmSchema,
+    before.config,
+    run.file("config.yaml"),
+  );
+  const { steps = config.steps } = flags;
+  return {
+    run,
+    config: { ...config, steps },
+    checksum: before.run.dataChecksum,
+  };
+}
+
+/** Makes the folder of a new run. */
+async function newRun(flags: Flags, config: DdpmConfig): Promise<RunFolder> {
+  if (flags.out !== undefined) {
+    return await RunFolder.create(userPath(flags.out));
+  }
+  const { model, dataset, classes } = config;
+  return await RunFolder.createNamed(
+    userPath("runs"),
+    runName({ model, dataset, classes }),
+  );
+}
+
+/** Brings a trainer to the last checkpoint of its run. */
+async function restore(
+  trainer: DdpmTrainer,
+  run: RunFolder,
+  say: (text: string) => void,
+): Promise<void> {
+  await run.prepareToResume();
+  const checkpoint = await run.latestCheckpoint((message) =>
+    say(`warning: ${message}`)
+  );
+  if (checkpoint) {
+    trainer.restore(await Deno.readFile(checkpoint.path), checkpoint.path);
+    say(`Continuing after step ${trainer.step}`);
+  } else {say(
+      "warning: the run has no checkpoint yet: it starts again at step 0",
+    );}
+  const { steps } = trainer.config;
+  if (trainer.step > steps) {
+    throw new UsageError(
+      `--steps must be at least the ${trainer.step} steps done: given ${steps}`,
+    );
+  }
+  await run.truncateMetrics(trainer.step);
 }
 
 /**
@@ -228,57 +452,36 @@ export async function main(
   { flags, json }: Parsed<typeof command.flags>,
 ): Promise<void> {
   useTuned();
-  const resuming = flags.resume !== undefined;
-  const resumed = resuming ? await folderToResume(flags) : undefined;
-  const before = await resumed?.readConfig();
-  let config = resumed && before
-    ? checkConfig(ddpmSchema, before.config, resumed.file("config.yaml"))
-    : await newConfig(flags);
-  if (resuming && flags.steps !== undefined) {
-    config = { ...config, steps: flags.steps };
-  }
-
+  const say = (text: string) => json ? undefined : console.error(text);
+  const resumed = flags.resume !== undefined ? await resume(flags) : undefined;
+  let config = resumed?.config ?? await newConfig(flags);
   const dataset = await loadData(config, flags, json);
   config = resolveSteps(config, dataset.length);
   checkImageSize(config, dataset);
-  const say = (text: string) => json ? undefined : console.error(text);
   for (const warning of dataset.warnings) say(`warning: ${warning}`);
-  if (before && before.run.dataChecksum !== dataset.checksum) {
+  if (resumed && resumed.checksum !== dataset.checksum) {
     throw new UsageError(
-      `Cannot resume ${
-        resumed!.path
-      } as the data differ from those it was started with: sha256 is ` +
-        `${dataset.checksum}, was ${before.run.dataChecksum}`,
+      `Cannot resume ${resumed.run.path} as the data differ from those it was started with: sha256 ` +
+        `is ${dataset.checksum}, was ${resumed.checksum}`,
     );
   }
-
   const trainer = new DdpmTrainer(config, shapeOf(dataset));
-  const run = resumed ??
-    (flags.out !== undefined
-      ? await RunFolder.create(userPath(flags.out))
-      : await RunFolder.createNamed(
-        userPath("runs"),
-        runName({
-          model: config.model,
-          dataset: config.dataset,
-          classes: config.classes,
-        }),
-      ));
-  if (resumed) {
-    await run.prepareToResume();
-    const checkpoint = await run.latestCheckpoint((message) =>
-      say(`warning: ${message}`)
-    );
-    if (checkpoint) {
-      trainer.restore(await Deno.readFile(checkpoint.path), checkpoint.path);
-    }
-    await run.truncateMetrics(trainer.step);
-  }
-  const info = deviceInfo();
+  const run = resumed?.run ?? await newRun(flags, config);
+  say(
+    `Training ddpm on ${dataset.title}${
+      config.classes.length > 0 ? ` (${config.classes.join(", ")})` : ""
+    }: ${dataset.length} images ${dataset.width} × ${dataset.height} × ${dataset.channels}, ` +
+      `${
+        trainer.unet.parameterCount.toLocaleString("en")
+      } parameters, ${deviceInfo().adapter}`,
+  );
+  say(trainer.scheduleReport());
+  say(`Run folder: ${run.path}`);
+  if (resumed) await restore(trainer, run, say);
   await run.writeConfig(config, {
-    command: ["deno task train", ...Deno.args].join(" "),
+    command: [commandName(), "train", ...Deno.args].join(" "),
     deno: Deno.version.deno,
-    adapter: info.adapter,
+    adapter: deviceInfo().adapter,
     dataChecksum: dataset.checksum,
   });
   const { horizontalFlip } = config.augment;
@@ -292,21 +495,9 @@ export async function main(
   });
   checkRange(batches.batch(0).images);
 
-  say(
-    `Training ddpm on ${dataset.title}${
-      config.classes.length > 0 ? ` (${config.classes.join(", ")})` : ""
-    }: ${dataset.length} images ${dataset.width} × ${dataset.height} × ${dataset.channels}, ` +
-      `${
-        trainer.unet.parameterCount.toLocaleString("en")
-      } parameters, ${info.adapter}`,
-  );
-  say(trainer.scheduleReport());
-  say(`Run folder: ${run.path}`);
-  if (trainer.step > 0) say(`Continuing after step ${trainer.step}`);
-
-  let interrupted = false;
+  const session = new Session(trainer, run, dataset, say);
   using _ = onInterrupt(() => {
-    interrupted = true;
+    session.interrupted = true;
     say("Saving, then stopping …");
   });
   using progress = new Progress({
@@ -315,146 +506,38 @@ export async function main(
     initial: trainer.step,
     quiet: json,
   });
-  const watch = new Stopwatch();
-  const save = () =>
-    watch.pause(async () => {
-      await run.saveCheckpoint(
-        trainer.step,
-        await trainer.checkpoint(),
-        config.keepCheckpoints,
-      );
-    });
-  const draw = () =>
-    watch.pause(async () => {
-      const { channels, height, width } = dataset;
-      const { count, sampler, steps, eta } = config.samples;
-      const bytes = await trainer.sampleEma({
-        count,
-        seed: config.seed,
-        sampler,
-        steps: sampler === "ddim" ? steps : undefined,
-        eta,
-        isCancelled: () => interrupted,
-      });
-      if (!bytes) return;
-      await Deno.mkdir(run.file("samples"), { recursive: true });
-      await saveGrid(run.samplesPath(trainer.step), bytes, {
-        count,
-        channels,
-        height,
-        width,
-      });
-    });
-  const due = (every: number) => every > 0 && trainer.step % every === 0;
-
-  let last = { loss: NaN, gradNorm: NaN };
-  let rate = NaN;
-  while (trainer.step < config.steps && !interrupted) {
-    if (trainer.stepInfo) trainer.train(batches.batch(trainer.step));
-    else await watch.pause(() => firstStep(trainer, batches, say));
-    void batches.prefetch(trainer.step);
-    const atEnd = trainer.step === config.steps;
-    if (due(config.logEvery) || atEnd) {
-      const images = trainer.pendingSteps * config.batchSize;
-      last = await trainer.takeLosses();
-      rate = images / watch.lap();
-      await run.appendMetrics({
-        step: trainer.step,
-        epoch: Number(
-          (trainer.step * config.batchSize / dataset.length).toFixed(3),
-        ),
-        loss: last.loss,
-        grad_norm: last.gradNorm,
-        learning_rate: trainer.learningRate(trainer.step - 1),
-        images_per_second: Number(rate.toFixed(2)),
-      });
-      if (!Number.isFinite(last.loss)) {
-        throw new Error(
-          `Training broke down at step ${trainer.step}: the loss is ${last.loss}. The last ` +
-            `checkpoint is intact; continue from it with a lower optimizer.learningRate in ` +
-            run.file("config.yaml"),
-        );
-      }
-      progress.update(
-        trainer.step,
-        `loss ${last.loss.toFixed(4)} · ${rate.toFixed(0)} images/s`,
-      );
+  const before = trainer.step;
+  // A picture that an interruption cut off is drawn first.
+  if (before > 0 && session.due(config.sampleEvery)) await session.draw();
+  while (trainer.step < config.steps && !session.interrupted) {
+    await session.train(batches);
+    if (session.due(config.logEvery)) {
+      progress.update(trainer.step, await session.log());
     } else {
       progress.update(trainer.step);
       // Lets signals in; the device is not waited for.
       await new Promise((resolve) => setTimeout(resolve, 0));
     }
-    if (due(config.sampleEvery) || atEnd) await draw();
-    if (due(config.checkpointEvery) || atEnd) await save();
+    if (session.due(config.sampleEvery)) await session.draw();
+    if (session.due(config.checkpointEvery)) await session.save();
   }
-  if (interrupted) {
-    await save();
-    progress.finish();
+  progress.finish();
+  if (session.interrupted) {
+    await session.save();
     say(
-      `Stopped after step ${trainer.step}. Continue: deno task train ddpm --resume ${run.path}`,
+      `Stopped after step ${trainer.step}. Continue: ${commandName()} train ddpm --resume ${run.path}`,
     );
     return;
   }
-  progress.finish();
-
-  const lines = await run.readMetrics();
-  if (lines.length > 0) {
-    await saveCurves(run, [curveOf(lines, "loss", "training loss")], {
-      title: `${run.name}: training loss`,
-      yTitle: "mean squared error of the predicted noise",
-      logY: true,
-    });
-  }
-  const frames = [];
-  for (let step = 1; step <= config.steps; step++) {
-    if (
-      step !== config.steps &&
-      !(config.sampleEvery > 0 && step % config.sampleEvery === 0)
-    ) {
-      continue;
-    }
-    const path = run.samplesPath(step);
-    if (await exists(path)) frames.push(await readPixels(path));
-  }
-  if (frames.length > 0) await saveGif(run.file("progress.gif"), frames);
-  const summary = {
-    model: config.model,
-    dataset: config.dataset,
-    steps: trainer.step,
-    parameters: trainer.unet.parameterCount,
-    trainingSeconds: Number(watch.totalSeconds.toFixed(1)),
-    imagesPerSecond: rate,
-    loss: last.loss,
-    stepBytes: trainer.stepInfo?.arenaBytes,
-    peakBytes: memory().peakBytes,
-    adapter: info.adapter,
-  };
-  await run.writeSummary(summary);
+  if (trainer.step === before) say("The run was finished before");
+  const summary = await session.finish();
   if (json) console.log(JSON.stringify({ run: run.path, ...summary }));
   say(
-    `Done in ${formatDuration(watch.totalSeconds)}. Samples: ${
-      run.samplesPath(trainer.step)
-    }\n` +
-      `More: deno task sample ${run.path}`,
-  );
-}
-
-/** The first step compiles its kernels; says how long that took, and what a step costs. */
-async function firstStep(
-  trainer: DdpmTrainer,
-  batches: Batches,
-  say: (text: string) => void,
-): Promise<void> {
-  say("Compiling kernels …");
-  const start = performance.now();
-  trainer.train(batches.batch(trainer.step));
-  await sync();
-  const { dispatches, arenaBytes } = trainer.stepInfo!;
-  say(
-    `First step after ${
-      formatDuration((performance.now() - start) / 1000)
-    }: ${dispatches} kernels, ` +
-      `${formatBytes(arenaBytes)} of intermediates`,
+    `Done. Training took ${
+      formatDuration(session.watch.totalSeconds)
+    }, without compiling and drawing\n` +
+      `Samples: ${run.samplesPath(trainer.step)}\n` +
+      `More: ${commandName()} sample ${run.path}`,
   );
 }
 

@@ -146,6 +146,44 @@ Deno.test("train killed after step 20 and resumed equals 40 steps straight, bit 
   });
 });
 
+Deno.test("resuming a finished run mends what is missing, and changes nothing else", async () => {
+  await inFolder(async (folder) => {
+    const path = `${folder}/run`;
+    const made = await run(
+      "train",
+      "ddpm",
+      ...TINY,
+      "--steps",
+      "3",
+      "--out",
+      path,
+    );
+    assert.equal(made.code, 0, made.err);
+    const picture = `${path}/samples/step-3.png`;
+    const [before, pixels] = [
+      await Deno.readTextFile(`${path}/summary.json`),
+      await Deno.readFile(picture),
+    ];
+    await Deno.remove(picture); // as if Ctrl-C had come while it was drawn
+    const again = await run("train", "ddpm", "--resume", path);
+    assert.equal(again.code, 0, again.err);
+    assert.deepEqual(await Deno.readFile(picture), pixels);
+    const keys = ["steps", "loss", "trainingSeconds", "imagesPerSecond"];
+    const pick = (text: string) => {
+      const summary = JSON.parse(text);
+      return keys.map((key) => summary[key]);
+    };
+    assert.deepEqual(
+      pick(await Deno.readTextFile(`${path}/summary.json`)),
+      pick(before),
+    );
+    assert.ok(pick(before).every((value) => value > 0), before);
+    const fewer = await run("train", "ddpm", "--resume", path, "--steps", "2");
+    assert.equal(fewer.code, 2);
+    assert.match(fewer.err, /at least the 3 steps done: given 2/);
+  });
+});
+
 Deno.test("train saves at Ctrl-C, and sample draws from what is there", async () => {
   await inFolder(async (folder) => {
     const path = `${folder}/run`;
