@@ -24,6 +24,7 @@ export {
   VARIANTS,
   withVariant,
 } from "./kernels/_variants.ts";
+export { addcmul } from "./kernels/addcmul.ts";
 export { attention, multiheadAttention } from "./kernels/attention.ts";
 export { batchNorm, type BatchNormOptions } from "./kernels/batch_norm.ts";
 export * from "./kernels/binary.ts";

@@ -66,6 +66,7 @@ export function denoise(): Library<Tensor> {
     },
     constant: (f) => d.noGrad(f),
     add: d.add,
+    mulAdd: (a, b, c) => d.addcmul(c, a, b),
     mul: d.mul,
     exp: d.exp,
     sin: d.sin,

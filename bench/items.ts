@@ -252,7 +252,7 @@ export const ITEMS: Item[] = [
       [1, 2, 3].map((
         seed,
       ) => [uniform([FOUR_MILLION], seed), [FOUR_MILLION]]),
-    (lib, [a, b, c]) => lib.silu(lib.add(lib.mul(a!, b!), c!)),
+    (lib, [a, b, c]) => lib.silu(lib.mulAdd(a!, b!, c!)),
   ),
   forward(
     "sum_4M",

@@ -76,6 +76,8 @@ export interface Library<T> {
 
   add(a: T, b: T | number): T;
   mul(a: T, b: T | number): T;
+  /** `a · b + c` of one shape. */
+  mulAdd(a: T, b: T, c: T): T;
   exp(x: T): T;
   sin(x: T): T;
   cos(x: T): T;

@@ -19,7 +19,7 @@ import { expand } from "./shape.ts";
 import { powScalar, reciprocal, scale } from "./unary.ts";
 
 const kernel = new Kernel("binary", source);
-const quarters = ({ n }: Params) => Math.ceil(Number(n) / 256);
+const quarters = ({ n }: Params) => Math.ceil(Number(n) / 1024);
 const NO_STRIDES = [0, 0, 0, 0];
 const FLAT = {
   ...{ rows: 0, row: 0, length: 0, lanes: 1, step: [0, 0], outer: [0, 0] },

@@ -8,7 +8,7 @@
 //           broadcast: i < length counts along the last axis (in packs), r along all others: the
 //           first of `rows`, and MIDDLE axes of `row` together, in shape0, shape1 from the last to the
 //           first; vectors of two are for a and b
-// dispatch  one invocation per four elements; broadcast: `lanes` per r, each of which takes every
+// dispatch  one invocation per FOURS times four elements, a workgroup apart; broadcast: `lanes` per r, each of which takes every
 //           lanes-th i
 struct Params {
   n: u32, a_scalar: u32, b_scalar: u32,
@@ -24,6 +24,7 @@ struct Params {
 @group(0) @binding(6) var<storage, read> b_elements: array<f32>;
 @group(0) @binding(7) var<storage, read_write> out_elements: array<f32>;
 const WORKGROUP_SIZE = 64u;
+const FOURS = 4u;
 override KIND: u32; // one of:
 const ADD = 0u;
 const SUB = 1u;
@@ -86,21 +87,29 @@ fn df(u: vec4f, v: vec4f) -> vec4f {
 }
 
 @compute @workgroup_size(WORKGROUP_SIZE)
-fn equal(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) grid: vec3u) {
-  let i = id.x + id.y * grid.x * WORKGROUP_SIZE;
-  if (i * 4u >= params.n) { return; }
-  var u: vec4f;
-  var v: vec4f;
-  if (params.a_scalar == 1u) { u = vec4f(a[0].x); } else { u = a[i]; }
-  if (params.b_scalar == 1u) { v = vec4f(b[0].x); } else { v = b[i]; }
-  out[i] = f(u, v);
+fn equal(@builtin(workgroup_id) wg: vec3u, @builtin(num_workgroups) grid: vec3u,
+         @builtin(local_invocation_index) lane: u32) {
+  let first = (wg.x + wg.y * grid.x) * FOURS * WORKGROUP_SIZE + lane;
+  for (var k = 0u; k < FOURS; k++) {
+    let i = first + k * WORKGROUP_SIZE;
+    if (i * 4u >= params.n) { return; }
+    var u: vec4f;
+    var v: vec4f;
+    if (params.a_scalar == 1u) { u = vec4f(a[0].x); } else { u = a[i]; }
+    if (params.b_scalar == 1u) { v = vec4f(b[0].x); } else { v = b[i]; }
+    out[i] = f(u, v);
+  }
 }
 
 @compute @workgroup_size(WORKGROUP_SIZE)
-fn backward(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) grid: vec3u) {
-  let i = id.x + id.y * grid.x * WORKGROUP_SIZE;
-  if (i * 4u >= params.n) { return; }
-  out[i] = dy[i] * df(a[i], b[i]);
+fn backward(@builtin(workgroup_id) wg: vec3u, @builtin(num_workgroups) grid: vec3u,
+            @builtin(local_invocation_index) lane: u32) {
+  let first = (wg.x + wg.y * grid.x) * FOURS * WORKGROUP_SIZE + lane;
+  for (var k = 0u; k < FOURS; k++) {
+    let i = first + k * WORKGROUP_SIZE;
+    if (i * 4u >= params.n) { return; }
+    out[i] = dy[i] * df(a[i], b[i]);
+  }
 }
 
 struct Lane {

@@ -22,7 +22,7 @@ function run(
   const out = like(tensors.x!);
   return kernel.run(entry, { n: out.size, a, b }, { ...tensors, out }, {
     constants: { KIND: kernel.code(kind) },
-    workgroups: ({ n }: Params) => Math.ceil(Number(n) / 256),
+    workgroups: ({ n }: Params) => Math.ceil(Number(n) / 1024),
     splitBy: "n",
     split: ["x", "dy", "out"],
   });

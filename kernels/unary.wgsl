@@ -2,13 +2,15 @@
 //   forward   out = f(x)
 //   backward  out = dy * f'(x)
 // shapes    x, dy, out: f32[n]; buffers are padded to 16 bytes, so four at a time
-// dispatch  one invocation per four elements
+// dispatch  one invocation per FOURS times four elements, a workgroup apart, which the software
+//           driver likes better than more workgroups
 struct Params { n: u32, a: f32, b: f32 } // a, b: what f takes besides x
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> x: array<vec4f>;
 @group(0) @binding(2) var<storage, read> dy: array<vec4f>; // backward only
 @group(0) @binding(3) var<storage, read_write> out: array<vec4f>;
 const WORKGROUP_SIZE = 64u;
+const FOURS = 4u;
 override KIND: u32; // one of:
 const NEG = 0u;
 const EXP = 1u;
@@ -140,15 +142,23 @@ fn df(v: vec4f) -> vec4f {
 }
 
 @compute @workgroup_size(WORKGROUP_SIZE)
-fn forward(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) grid: vec3u) {
-  let i = id.x + id.y * grid.x * WORKGROUP_SIZE;
-  if (i * 4u >= params.n) { return; }
-  out[i] = f(x[i]);
+fn forward(@builtin(workgroup_id) wg: vec3u, @builtin(num_workgroups) grid: vec3u,
+           @builtin(local_invocation_index) lane: u32) {
+  let first = (wg.x + wg.y * grid.x) * FOURS * WORKGROUP_SIZE + lane;
+  for (var k = 0u; k < FOURS; k++) {
+    let i = first + k * WORKGROUP_SIZE;
+    if (i * 4u >= params.n) { return; }
+    out[i] = f(x[i]);
+  }
 }
 
 @compute @workgroup_size(WORKGROUP_SIZE)
-fn backward(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) grid: vec3u) {
-  let i = id.x + id.y * grid.x * WORKGROUP_SIZE;
-  if (i * 4u >= params.n) { return; }
-  out[i] = dy[i] * df(x[i]);
+fn backward(@builtin(workgroup_id) wg: vec3u, @builtin(num_workgroups) grid: vec3u,
+            @builtin(local_invocation_index) lane: u32) {
+  let first = (wg.x + wg.y * grid.x) * FOURS * WORKGROUP_SIZE + lane;
+  for (var k = 0u; k < FOURS; k++) {
+    let i = first + k * WORKGROUP_SIZE;
+    if (i * 4u >= params.n) { return; }
+    out[i] = dy[i] * df(x[i]);
+  }
 }

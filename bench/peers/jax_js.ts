@@ -127,6 +127,7 @@ export async function openJaxJs(): Promise<Library<any>> {
     },
     constant: (f) => f(),
     add: (a, b) => a.ref.add(b.ref ?? b),
+    mulAdd: (a, b, c) => a.ref.mul(b.ref).add(c.ref),
     mul: (a, b) => a.ref.mul(b.ref ?? b),
     exp: (x) => np.exp(x.ref),
     sin: (x) => np.sin(x.ref),

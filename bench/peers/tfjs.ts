@@ -105,6 +105,7 @@ export async function openTfjs(): Promise<Library<any>> {
     },
     constant: (f) => f(),
     add: tf.add,
+    mulAdd: (a, b, c) => tf.add(tf.mul(a, b), c),
     mul: tf.mul,
     exp: tf.exp,
     sin: tf.sin,
