@@ -352,7 +352,10 @@ test("installs a driver as root, then runs the task", async () => {
   assert.equal(code, 7);
   assert.match(stdout, /^ran 2\.9\.6\n/);
   assert.match(stderr, /^denoise: Installing a Vulkan driver .*\n$/);
-  assert.match(calls, / install .*mesa-vulkan-drivers libvulkan1 fontconfig-config\n$/);
+  assert.match(
+    calls,
+    / install .*mesa-vulkan-drivers libvulkan1 fontconfig-config\n$/,
+  );
   assert.deepEqual(Array.from(Deno.readDirSync(join(box.folder, "tmp"))), []);
 });
 
