@@ -15,7 +15,7 @@ import {
   collapseAxes,
   stridesOf,
 } from "../tensor/shape.ts";
-import { sizeOf, type Tensor } from "../tensor/tensor.ts";
+import { sizeOf, Tensor } from "../tensor/tensor.ts";
 import { lanesPerRow } from "./_lanes.ts";
 import source from "./shape.wgsl" with { type: "text" };
 import { sumTo } from "./reduce.ts";
@@ -71,6 +71,11 @@ function copy(
   const inOrder = rows > 1 && reach[0]! >= 0 && reach[1]! < outer &&
     outer * rows === strided.size;
   const repeated = entry === "pull" && outer === 0;
+  const { maxBindingBytes } = deviceInfo();
+  if (strided.size * 4 > maxBindingBytes && !inOrder) {
+    const whole = { shape, strides, base, low: reach[0]!, high: reach[1]! };
+    if (copyPieces(entry, name, x, out, whole)) return;
+  }
 
   const fours = length % 4 === 0;
   const packs = fours && step === 1 &&
@@ -103,6 +108,64 @@ function copy(
         : {}),
     },
   );
+}
+
+/** `length` elements of a tensor from an aligned one on, in the same memory. */
+function pieceOf(tensor: Tensor, start: number, length: number): Tensor {
+  const bytes = Math.ceil(length / 4) * 16;
+  const storage = tensor.storage.window(start * 4, bytes);
+  const piece = new Tensor([length], tensor.dtype, storage);
+  storage.release(); // the tensor has counted itself
+  return piece;
+}
+
+/**
+ * `copy` where the strided side is too large for a binding: by the part of it that the window touches,
+ * or by halves of the window's rows. Rows touch the elements from `low` to `high`, counted for the
+ * first of them.
+ *
+ * @returns Whether that was possible.
+ */
+function copyPieces(
+  entry: "pull" | "push",
+  name: string,
+  x: Tensor,
+  out: Tensor,
+  window: Window & { low: number; high: number },
+): boolean {
+  const { shape, strides, base } = window;
+  const [strided, dense] = entry === "pull" ? [x, out] : [out, x];
+  const { maxBindingBytes, offsetAlignment } = deviceInfo();
+  const aligned = offsetAlignment / 4;
+  const rows = shape[0]!, outer = strides[0]!;
+  const low = window.low + Math.min(0, (rows - 1) * outer);
+  const end = window.high + Math.max(0, (rows - 1) * outer) + 1;
+  const start = low - low % aligned;
+  const run = (strided: Tensor, dense: Tensor, moved: Window) =>
+    entry === "pull"
+      ? copy(entry, name, strided, dense, moved)
+      : copy(entry, name, dense, strided, moved);
+  if ((end - start) * 4 <= maxBindingBytes && end - start < strided.size) {
+    const part = pieceOf(strided, start, end - start);
+    run(part, dense, { shape, strides, base: base - start });
+    part.dispose();
+    return true;
+  }
+  const row = sizeOf(shape) / rows;
+  let multiple = 1; // of rows, so that a piece of the dense side begins aligned
+  while (multiple * row % aligned !== 0) multiple *= 2;
+  const half = Math.ceil(rows / 2 / multiple) * multiple;
+  if (half >= rows) return false;
+  for (const [from, to] of [[0, half], [half, rows]] as const) {
+    const part = pieceOf(dense, from * row, (to - from) * row);
+    run(strided, part, {
+      shape: [to - from, ...shape.slice(1)],
+      strides,
+      base: base + from * outer,
+    });
+    part.dispose();
+  }
+  return true;
 }
 
 function read(name: string, x: Tensor, window: Window): Tensor {

@@ -369,3 +369,39 @@ Deno.test("shapes that do not fit are named", () => {
   throws(() => d.pad(x, [-2, -2]), /lose more than its length/);
   throws(() => d.repeat(x, [2]), /a number per axis/);
 });
+
+Deno.test("narrow(), slice() and concat() work past one binding", {
+  ignore: d.deviceInfo().maxBindingBytes > 1 << 28, // such tensors are too large for a test
+}, async () => {
+  const rows = 300;
+  const columns = Math.ceil(d.deviceInfo().maxBindingBytes / 4 / rows) + 10_001;
+  await d.scope(async () => {
+    // Every row holds its index, so that a wrong place shows.
+    const index = d.reshape(
+      d.tensor(Float32Array.from({ length: rows }, (_, i) => i)),
+      [rows, 1],
+    );
+    const x = d.expand(index, [rows, columns]);
+    for (const [from, to] of [[1, 2], [17, 50], [280, 300]] as const) {
+      const part = d.narrow(x, 0, from, to);
+      const got = await d.mean(part, { axis: 1 }).data();
+      await assertClose(
+        got,
+        Array.from({ length: to - from }, (_, i) => from + i),
+      );
+    }
+    const strided = d.slice(x, [250, 5], [300, columns], [1, 3]);
+    const ends = await d.max(strided, { axis: 1 }).data();
+    equal(ends[0], 250);
+    equal(ends[49], 299);
+    const joined = d.concat([
+      d.full([280, columns], 1),
+      d.full([20, columns], 3),
+    ]);
+    const sums = await d.mean(joined, { axis: 1 }).data();
+    await assertClose(
+      sums,
+      Array.from({ length: rows }, (_, i) => i < 280 ? 1 : 3),
+    );
+  });
+});
