@@ -9,7 +9,7 @@ import { executor } from "./device.ts";
 import type { DeviceBuffer } from "./executor.ts";
 import { copyInPlace } from "./fill.ts";
 import { like } from "./kernel.ts";
-import { Storage } from "./memory.ts";
+import { Storage, whenGivenBack } from "./memory.ts";
 import { Tensor } from "./tensor.ts";
 import { isPlanned, type PlannedBuffer } from "./trace.ts";
 
@@ -31,6 +31,7 @@ export interface Layout {
 
 /** What holds elements in flat memory, in bytes: the rest is padding. */
 const contents = new WeakMap<DeviceBuffer, { start: number; end: number }[]>();
+whenGivenBack((buffer) => contents.delete(buffer)); // it may serve another purpose next
 
 /** Sets the padding of flat memory to 0 in a copy of its buffer, so that copies can be compared. */
 export function withoutPadding(

@@ -97,7 +97,15 @@ export class Storage {
   }
 }
 
+let forget: (buffer: DeviceBuffer) => void = () => {};
+
+/** Has a callback told of every buffer that goes back to the pool. */
+export function whenGivenBack(callback: (buffer: DeviceBuffer) => void): void {
+  forget = callback;
+}
+
 function giveBack(buffer: DeviceBuffer): void {
+  forget(buffer);
   const size = buffer.bytes;
   bytesInUse -= size;
   bytesPooled += size;

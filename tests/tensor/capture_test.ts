@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import * as d from "../../mod.ts";
+import { flatten, withoutPadding } from "../../tensor/flat.ts";
 import { place } from "../../tensor/plan.ts";
 
 /** A small network with dropout, noise, clipping, an optimizer and an average. */
@@ -221,4 +222,17 @@ Deno.test("place() never overlaps what is alive together, and wastes little", ()
     if (limit < 1e9) assert.ok(arenas.every((bytes) => bytes <= limit));
     else assert.ok(arenas[0]! >= liveBytes && arenas[0]! <= 1.5 * liveBytes);
   }
+});
+
+Deno.test("flat memory forgets its padding when the buffer serves another purpose", () => {
+  const tensors = [d.ones([3]), d.ones([5])];
+  const [block] = flatten(tensors);
+  const { buffer } = block!.storage;
+  const words = new Uint32Array(block!.size).fill(7);
+  assert.equal(
+    withoutPadding(buffer, words).filter((word) => word === 7).length,
+    8,
+  );
+  for (const tensor of [block!, ...tensors]) tensor.dispose();
+  assert.deepEqual(withoutPadding(buffer, words), words);
 });
