@@ -12,6 +12,8 @@ import { clamp, scale } from "../kernels/unary.ts";
 import { mseLoss } from "../nn/losses.ts";
 import { keep, outsideCapture } from "../tensor/context.ts";
 import { full } from "../tensor/fill.ts";
+import { requireThat } from "../tensor/kernel.ts";
+import { Rng } from "../tensor/rng.ts";
 import { Tensor, tensor } from "../tensor/tensor.ts";
 import { live } from "../tensor/trace.ts";
 import {
@@ -19,6 +21,7 @@ import {
   linearBetas,
   type ScheduleName,
 } from "./noise_schedule.ts";
+import { onePerExample, qSampleDrawn } from "./q_sample.ts";
 
 /**
  * Predicts the noise in `x` (`[N, C, H, W]`) at timesteps `t` (`[N]`, f32, counted in the schedule the
@@ -79,6 +82,10 @@ export class GaussianDiffusion {
   readonly timestepMap: Int32Array<ArrayBuffer>;
   readonly #options: DiffusionOptions;
   readonly #tables = new Map<string, Tensor>();
+  /** √ᾱ_t. */
+  readonly #signal = (t: number) => Math.sqrt(this.alphasCumprod[t]!);
+  /** √(1 - ᾱ_t). */
+  readonly #spread = (t: number) => Math.sqrt(1 - this.alphasCumprod[t]!);
 
   /**
    * Computes the tables.
@@ -160,11 +167,41 @@ export class GaussianDiffusion {
 
   /** Draws x_t ~ q(x_t | x_0) = √ᾱ_t x_0 + √(1 - ᾱ_t) ε, eq. 4. `x0`, `noise`: `[N, …]`. */
   qSample(x0: Tensor, t: Timesteps, noise: Tensor): Tensor {
-    const bar = this.alphasCumprod;
     return add(
-      this.#times("signal", (i) => Math.sqrt(bar[i]!), t, x0),
-      this.#times("spread", (i) => Math.sqrt(1 - bar[i]!), t, noise),
+      this.#times("signal", this.#signal, t, x0),
+      this.#times("spread", this.#spread, t, noise),
     );
+  }
+
+  /**
+   * `qSample` with ε drawn on the way, as `rng.normal(x0.shape)` would: one kernel instead of six.
+   *
+   * @param x0 f32 `[N, …]`.
+   * @returns x_t and ε, both like `x0`.
+   * @throws {TypeError} If there is not one timestep per example, or a type does not fit.
+   */
+  diffuse(
+    x0: Tensor,
+    t: Timesteps,
+    rng: Rng,
+  ): { xt: Tensor; noise: Tensor } {
+    const each = typeof t === "function"
+      ? full([x0.shape[0] ?? 0], live(t), "i32")
+      : t instanceof Tensor
+      ? t
+      : tensor(Int32Array.from(t));
+    requireOnePerExample(each.size, x0);
+    requireThat(
+      x0.dtype === "f32" && each.dtype === "i32",
+      "diffuse",
+      "x0 must be f32 and t i32",
+      { x0: String(x0), t: String(each) },
+    );
+    const tables = {
+      signal: this.#table("signal", this.#signal),
+      spread: this.#table("spread", this.#spread),
+    };
+    return qSampleDrawn(x0, each, tables, rng);
   }
 
   /** x̂_0 = (x_t - √(1 - ᾱ_t) ε̂) / √ᾱ_t, limited to [-1, 1] if `clipDenoised`. */
@@ -201,10 +238,21 @@ export class GaussianDiffusion {
     );
   }
 
-  /** L_simple, eq. 14: the mean of |ε - ε̂|² over batch and pixels, with one timestep per example. */
-  loss(denoise: Denoiser, x0: Tensor, t: Timesteps, noise: Tensor): Tensor {
-    const xt = this.qSample(x0, t, noise);
-    return mseLoss(denoise(xt, this.times(t, x0.shape[0]!)), noise);
+  /**
+   * L_simple, eq. 14: the mean of |ε - ε̂|² over batch and pixels, with one timestep per example.
+   *
+   * @param noise ε, or the generator that draws it.
+   */
+  loss(
+    denoise: Denoiser,
+    x0: Tensor,
+    t: Timesteps,
+    noise: Tensor | Rng,
+  ): Tensor {
+    const { xt, noise: eps } = noise instanceof Rng
+      ? this.diffuse(x0, t, noise)
+      : { xt: this.qSample(x0, t, noise), noise };
+    return mseLoss(denoise(xt, this.times(t, x0.shape[0]!)), eps);
   }
 
   /** One step of the reverse process, Algorithm 2: x_{t-1} = mean + σ_t z, and no z at t = 0. */
@@ -269,10 +317,8 @@ export class GaussianDiffusion {
     if (typeof t === "function") return scale(x, live(() => factor(t())));
     if (t instanceof Tensor) {
       const factors = indexSelect(this.#table(name, factor), 0, t);
-      return mul(
-        reshape(factors, [t.size, ...x.shape.slice(1).map(() => 1)]),
-        x,
-      );
+      requireOnePerExample(t.size, x);
+      return mul(reshape(factors, onePerExample(x)), x);
     }
     return mul(perExample(Array.from(t, factor), x), x);
   }
@@ -294,12 +340,14 @@ export class GaussianDiffusion {
 
 /** One factor per example, shaped `[N, 1, …]` to multiply `like`. */
 function perExample(factors: readonly number[], like: Tensor): Tensor {
-  if (factors.length !== like.shape[0]) {
-    throw new TypeError(
-      `Cannot diffuse as there must be one timestep per example: there are ${factors.length}, the ` +
-        `batch is [${like.shape.join(", ")}]`,
-    );
-  }
-  const shape = [factors.length, ...like.shape.slice(1).map(() => 1)];
-  return tensor(Float32Array.from(factors), shape);
+  requireOnePerExample(factors.length, like);
+  return tensor(Float32Array.from(factors), onePerExample(like));
+}
+
+function requireOnePerExample(count: number, batch: Tensor): void {
+  if (count === batch.shape[0]) return;
+  throw new TypeError(
+    `Cannot diffuse as there must be one timestep per example: there are ${count}, the ` +
+      `batch is [${batch.shape.join(", ")}]`,
+  );
 }

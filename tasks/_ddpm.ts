@@ -281,11 +281,10 @@ export class DdpmTrainer extends DdpmModel {
     const { gradientClip } = config.optimizer;
     return capture(({ images, labels }: Record<StepInput, Tensor>) => {
       const t = drawT.integers([n], 0, diffusion.timesteps);
-      const noise = drawNoise.normal(images.shape);
       const y = config.conditional ? labels : undefined;
       const denoise = (x: Tensor, t: Tensor) =>
         this.unet.forward(x, t, { y, training: true, rng });
-      const loss = diffusion.loss(denoise, images, t, noise);
+      const loss = diffusion.loss(denoise, images, t, drawNoise);
       const found = gradients(loss, parameters);
       const { norm } = clipGradNorm(found, Infinity); // measures; the optimizer scales
       const scale = gradientClip > 0

@@ -11,9 +11,16 @@ import { type DType, Tensor } from "./tensor.ts";
 import { afterStep, type Live, live } from "./trace.ts";
 import philoxSource from "./philox.wgsl" with { type: "text" };
 import turnSource from "./turn.wgsl" with { type: "text" };
+import normalsSource from "./normals.wgsl" with { type: "text" };
 import source from "./rng.wgsl" with { type: "text" };
 
-const kernel = new Kernel("rng", philoxSource, turnSource, source);
+const kernel = new Kernel(
+  "rng",
+  philoxSource,
+  turnSource,
+  normalsSource,
+  source,
+);
 
 /** Where a generator stands; plain numbers, for checkpoints. */
 export interface RngState {

@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import {
+  capture,
   GaussianDiffusion,
   mul,
   Rng,
@@ -8,7 +9,7 @@ import {
   type Tensor,
   tensor,
 } from "../../mod.ts";
-import { assertClose } from "../_check.ts";
+import { assertClose, assertGradient } from "../_check.ts";
 
 const rng = new Rng(11);
 const shape = [3, 2, 4, 4];
@@ -39,6 +40,66 @@ Deno.test("qSample() mixes signal and noise by eq. 4, one timestep per example",
     noise,
   );
   await assertClose(diffusion.qSample(x0, t, noise), want);
+});
+
+for (const shape of [[3, 2, 4, 4], [3, 1, 3, 5], [3], [3, 911]]) {
+  Deno.test(`diffuse() equals normal() and qSample(), batch [${shape}]`, async () => {
+    const x0 = rng.uniform(shape, -1, 1);
+    const drawn = new Rng(6, 2), composed = new Rng(6, 2);
+    const ways = [t, tensor(t), () => 417];
+    for (const times of ways) {
+      const { xt, noise } = diffusion.diffuse(x0, times, drawn);
+      const z = composed.normal(shape);
+      await assertClose(noise, z, { atol: 0, rtol: 0 });
+      // A driver may round a sum and its product once.
+      await assertClose(xt, diffusion.qSample(x0, times, z), { rtol: 1e-6 });
+    }
+    assert.deepEqual(drawn.state, composed.state);
+  });
+}
+
+Deno.test("diffuse() gives known answers", async () => {
+  const process = new GaussianDiffusion({
+    betas: Float64Array.of(0.75, 0.75),
+  }); // √ᾱ is 1/2 and 1/4
+  const { xt, noise } = process.diffuse(
+    tensor([[2, -4], [8, 16]]),
+    Int32Array.of(0, 1),
+    new Rng(3),
+  );
+  const z = await noise.data();
+  assert.ok(new Set(z).size === 4 && z.every((value) => Math.abs(value) < 4));
+  const [s0, s1] = [Math.sqrt(3 / 4), Math.sqrt(15 / 16)];
+  const [a, b, c, d] = z as unknown as [number, number, number, number];
+  await assertClose(xt, [1 + s0 * a, -2 + s0 * b, 2 + s1 * c, 4 + s1 * d]);
+});
+
+Deno.test("diffuse() has the right gradient", async () => {
+  await assertGradient(
+    (x) => diffusion.diffuse(x, Int32Array.of(100, 800), new Rng(1)).xt,
+    [rng.normal([2, 7])],
+  );
+});
+
+Deno.test("diffuse() draws anew in every replay of a captured step", async () => {
+  const called = new Rng(9), captured = new Rng(9);
+  const body = (rng: Rng) => ({ x0 }: { x0: Tensor }) => {
+    const times = rng.integers([3], 0, 1000);
+    return diffusion.diffuse(x0, times, rng);
+  };
+  const step = capture(body(captured), { inputs: { x0: { shape: [3, 5] } } });
+  const x0 = await rng.uniform([3, 5], -1, 1).data() as Float32Array<
+    ArrayBuffer
+  >;
+  for (let i = 0; i < 3; i++) step.replay({ x0 });
+  for (const { xt, noise } of await step.outputs()) {
+    const want = body(called)({ x0: tensor(x0, [3, 5]) });
+    await assertClose(noise, await want.noise.data(), { atol: 0, rtol: 0 });
+    await assertClose(xt, await want.xt.data(), { atol: 0, rtol: 0 });
+  }
+  assert.deepEqual(captured.state, called.state);
+  await step.verify({ x0 });
+  step.dispose();
 });
 
 Deno.test("predictStart() and predictNoise() undo qSample()", async () => {
@@ -134,6 +195,15 @@ Deno.test("loss() is the mean squared error of the predicted noise", async () =>
   ]);
 });
 
+Deno.test("loss() draws the noise from a generator as it would be drawn for it", async () => {
+  const x0 = rng.uniform(shape, -1, 1);
+  const half = (x: Tensor) => mul(x, 0.5);
+  await assertClose(
+    diffusion.loss(half, x0, t, new Rng(4)),
+    diffusion.loss(half, x0, t, new Rng(4).normal(shape)),
+  );
+});
+
 Deno.test("GaussianDiffusion refuses impossible schedules and wrong numbers of timesteps", () => {
   assert.throws(
     () => new GaussianDiffusion({ betas: Float64Array.of(0.1, 1) }),
@@ -142,5 +212,13 @@ Deno.test("GaussianDiffusion refuses impossible schedules and wrong numbers of t
   assert.throws(
     () => diffusion.qSample(tensor([[1], [2]]), t, tensor([[1], [2]])),
     /one timestep per example: there are 3, the batch is \[2, 1\]/,
+  );
+  assert.throws(
+    () => diffusion.diffuse(tensor([[1], [2]]), t, rng),
+    /one timestep per example: there are 3, the batch is \[2, 1\]/,
+  );
+  assert.throws(
+    () => diffusion.diffuse(tensor([1]), tensor([0]), rng),
+    /x0 must be f32 and t i32: x0 is f32\[1\], t is f32\[1\]/,
   );
 });
