@@ -21,12 +21,17 @@ fn draw(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) grid:
   let counter = vec4u(params.first / 4u + i, 0u, params.call, 0u);
   let z = normals(philox(counter, vec2u(params.seed, params.stream)));
   noise[i] = z;
-  // A block may reach into the next example, or hold several.
-  let example = (params.first + i * 4u + vec4u(0u, 1u, 2u, 3u)) / params.row;
-  let a = clamp(t[example.x], 0, params.timesteps - 1);
-  let b = clamp(t[example.y], 0, params.timesteps - 1);
-  let c = clamp(t[example.z], 0, params.timesteps - 1);
-  let d = clamp(t[example.w], 0, params.timesteps - 1);
-  out[i] = vec4f(signal[a], signal[b], signal[c], signal[d]) * x0[i] +
-    vec4f(spread[a], spread[b], spread[c], spread[d]) * z;
+  let e = params.first + i * 4u;
+  let example = e / params.row;
+  let left = params.row - (e - example * params.row); // of the example, this element included
+  if (left >= 4u) {
+    let step = clamp(t[example], 0, params.timesteps - 1);
+    out[i] = signal[step] * x0[i] + spread[step] * z;
+    return;
+  }
+  // The block reaches into the next example, or holds several.
+  let each = (vec4u(e) + vec4u(0u, 1u, 2u, 3u)) / params.row;
+  let step = clamp(vec4i(t[each.x], t[each.y], t[each.z], t[each.w]), vec4i(0), vec4i(params.timesteps - 1));
+  out[i] = vec4f(signal[step.x], signal[step.y], signal[step.z], signal[step.w]) * x0[i] +
+    vec4f(spread[step.x], spread[step.y], spread[step.z], spread[step.w]) * z;
 }
