@@ -70,7 +70,11 @@ export {
   BatchNorm2d,
   type BatchNormLayerOptions,
 } from "./nn/batch_norm.ts";
-export { clipGradNorm, clipGradNormInPlace } from "./nn/clip_grad_norm.ts";
+export {
+  clipGradNorm,
+  clipGradNormInPlace,
+  clipScale,
+} from "./nn/clip_grad_norm.ts";
 export { Conv2d, type Conv2dLayerOptions } from "./nn/conv2d.ts";
 export {
   ConvTranspose2d,

@@ -1,19 +1,21 @@
 // global_norm: Euclidean norm of many tensors together, and scaling them down to a given norm.
 //   sum_squares             parts[at + lane] = sum of x^2 over SHARE elements, the lane's own
 //   sum_squares_of_shares   the same for tensors side by side in x: the lane owns shares[lane]
-//   limit                   out = x * c,        c = min(1, max_norm / (norm + eps))
-//   limit_own               own = own * c, in place
-// shapes    x, out, own: f32[n], four at a time; parts: f32[lanes of all tensors]; norm: f32[1];
+//   measure                 norm = sqrt(total),  scale = min(1, max_norm / (norm + eps))
+//   limit                   own = own * factor, in place
+// shapes    x, own: f32[n], four at a time; parts: f32[lanes of all tensors]; total, norm, scale, factor: f32[1];
 //           shares: [n] of first four and number of elements. Padding is left out of sums.
-// dispatch  sums: one invocation per lane; else one per four elements
+// dispatch  sums: one invocation per lane; measure: one; limit: one per four elements
 struct Params { n: u32, first: u32, at: u32, max_norm: f32, eps: f32 }
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> x: array<vec4f>;
-@group(0) @binding(2) var<storage, read> norm: array<f32>;
+@group(0) @binding(2) var<storage, read> shares: array<vec2u>;
 @group(0) @binding(3) var<storage, read_write> parts: array<f32>;
-@group(0) @binding(4) var<storage, read_write> out: array<vec4f>;
-@group(0) @binding(5) var<storage, read_write> own: array<vec4f>;
-@group(0) @binding(6) var<storage, read> shares: array<vec2u>;
+@group(0) @binding(4) var<storage, read> total: array<f32>;
+@group(0) @binding(5) var<storage, read_write> norm: array<f32>;
+@group(0) @binding(6) var<storage, read_write> scale: array<f32>;
+@group(0) @binding(7) var<storage, read> factor: array<f32>;
+@group(0) @binding(8) var<storage, read_write> own: array<vec4f>;
 const WORKGROUP_SIZE = 64u;
 const SHARE = 256u;
 
@@ -43,18 +45,17 @@ fn sum_squares_of_shares(@builtin(global_invocation_id) id: vec3u, @builtin(num_
   parts[lane] = sum_of_share(shares[lane].x, shares[lane].y);
 }
 
-fn factor() -> f32 { return min(1.0, params.max_norm / (norm[0] + params.eps)); }
+@compute @workgroup_size(1)
+fn measure() {
+  let length = sqrt(total[0]);
+  norm[0] = length;
+  // Compared first, so that an infinite max_norm divides nothing that counts.
+  scale[0] = select(params.max_norm / (length + params.eps), 1.0, length + params.eps <= params.max_norm);
+}
 
 @compute @workgroup_size(WORKGROUP_SIZE)
 fn limit(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) grid: vec3u) {
   let i = id.x + id.y * grid.x * WORKGROUP_SIZE;
   if (i * 4u >= params.n) { return; }
-  out[i] = x[i] * factor();
-}
-
-@compute @workgroup_size(WORKGROUP_SIZE)
-fn limit_own(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) grid: vec3u) {
-  let i = id.x + id.y * grid.x * WORKGROUP_SIZE;
-  if (i * 4u >= params.n) { return; }
-  own[i] *= factor();
+  own[i] *= factor[0];
 }

@@ -3,11 +3,9 @@
  *
  * @module
  */
-import {
-  globalNorm,
-  limitNorm,
-  limitNormInPlace,
-} from "../kernels/global_norm.ts";
+import { mul } from "../kernels/binary.ts";
+import { limitInPlace, normAndScale } from "../kernels/global_norm.ts";
+import { noGrad } from "../tensor/context.ts";
 import { requireThat } from "../tensor/kernel.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 
@@ -20,9 +18,26 @@ function requireMaxNorm(name: string, maxNorm: number): void {
 }
 
 /**
- * Scales gradients by `min(1, maxNorm / (norm + eps))`, where norm is the Euclidean norm of all their
- * elements together (Pascanu et al. 2013, arXiv:1211.5063, algorithm 1). Everything stays on the
- * device. The given tensors are left as they are.
+ * By how much to scale gradients so that their norm does not exceed `maxNorm`: for `Optimizer.step`,
+ * which then multiplies by it on the way, and no gradient is rewritten. Everything stays on the device.
+ *
+ * @param maxNorm Not negative; `Infinity` measures the norm only, and scales by 1.
+ * @param eps Defaults to 1e-6.
+ * @returns `scale`: `min(1, maxNorm / (norm + eps))`. `norm`: the Euclidean norm of all elements
+ *   together (Pascanu et al. 2013, arXiv:1211.5063, algorithm 1). Both `[]`.
+ * @throws {RangeError} If `maxNorm` is negative.
+ */
+export function clipScale(
+  gradients: readonly Tensor[],
+  maxNorm: number,
+  eps = 1e-6,
+): { scale: Tensor; norm: Tensor } {
+  requireMaxNorm("clipScale", maxNorm);
+  return normAndScale(gradients, maxNorm, eps);
+}
+
+/**
+ * Scales gradients as `clipScale` says. The given tensors are left as they are.
  *
  * @param maxNorm Not negative; `Infinity` measures the norm only and returns the same gradients.
  * @param eps Defaults to 1e-6.
@@ -35,12 +50,12 @@ export function clipGradNorm(
   eps = 1e-6,
 ): { gradients: Tensor[]; norm: Tensor } {
   requireMaxNorm("clipGradNorm", maxNorm);
-  const norm = globalNorm(gradients);
-  if (maxNorm === Infinity) return { gradients: [...gradients], norm };
-  return {
-    gradients: gradients.map((x) => limitNorm(x, { norm, maxNorm, eps })),
-    norm,
-  };
+  const { norm, scale } = normAndScale(gradients, maxNorm, eps);
+  const limited = maxNorm === Infinity
+    ? [...gradients]
+    : noGrad(() => gradients.map((x) => mul(x, scale)));
+  scale.dispose();
+  return { gradients: limited, norm };
 }
 
 /**
@@ -64,10 +79,10 @@ export function clipGradNormInPlace(
     "parameters must differ",
     { parameters: gradients.join(", ") },
   );
-  const norm = globalNorm(gradients);
-  if (maxNorm === Infinity) return norm;
-  for (const gradient of gradients) {
-    limitNormInPlace(gradient, { norm, maxNorm, eps });
+  const { norm, scale } = normAndScale(gradients, maxNorm, eps);
+  if (maxNorm < Infinity) {
+    for (const gradient of gradients) limitInPlace(gradient, scale);
   }
+  scale.dispose();
   return norm;
 }

@@ -3,7 +3,7 @@ import { copyInPlace } from "../tensor/fill.ts";
 import { flatten } from "../tensor/flat.ts";
 import { Kernel, like } from "../tensor/kernel.ts";
 import type { Tensor } from "../tensor/tensor.ts";
-import { afterStep, live } from "../tensor/trace.ts";
+import { afterStep, type Live, live } from "../tensor/trace.ts";
 import {
   loadInto,
   type LoadStateOptions,
@@ -62,8 +62,18 @@ export class Ema {
     flatten(Object.values(this.#averages)).forEach((block) => block.dispose());
   }
 
-  /** Takes the present values of the parameters into the averages. */
-  update(): void {
+  /** Whether these are the parameters that are averaged, in their order. @internal */
+  isOf(parameters: readonly Tensor[]): boolean {
+    const own = Object.values(this.#parameters);
+    return own.length === parameters.length &&
+      own.every((p, i) => p === parameters[i]);
+  }
+
+  /**
+   * Counts an update, which the caller does: each average takes this share of its parameter's
+   * distance. @internal
+   */
+  next(): { averages: readonly Tensor[]; take: number | Live } {
     this.#requireOwnWeights("update");
     const take = live(() => {
       const t = this.#updates[0]!;
@@ -74,7 +84,16 @@ export class Ema {
       forward: () => this.#updates[0]!++,
       back: () => this.#updates[0]!--,
     });
-    const averages = flatten(Object.values(this.#averages));
+    return { averages: Object.values(this.#averages), take };
+  }
+
+  /**
+   * Takes the present values of the parameters into the averages. `Optimizer.step` with `ema` does so
+   * along with its own work.
+   */
+  update(): void {
+    const { averages: own, take } = this.next();
+    const averages = flatten(own);
     flatten(Object.values(this.#parameters)).forEach((p, i) => {
       const average = averages[i]!;
       kernel.run("follow", { n: p.size, take }, { p, average }, {

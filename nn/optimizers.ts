@@ -18,10 +18,14 @@ import {
   prefixed,
   type StateDict,
 } from "./_state.ts";
+import type { Ema } from "./ema.ts";
 import { namedFrom, type ParameterSource } from "./module.ts";
 import source from "./optimizers.wgsl" with { type: "text" };
+import store from "./_store.wgsl" with { type: "text" };
+import storeAndFollow from "./_store_and_follow.wgsl" with { type: "text" };
 
-const kernel = new Kernel("optimizers", source);
+const kernel = new Kernel("optimizers", source, store);
+const followedKernel = new Kernel("optimizers", source, storeAndFollow);
 const NEUTRAL = {
   l2: 0,
   shrink: 1,
@@ -31,6 +35,7 @@ const NEUTRAL = {
   take_a: 1,
   keep_b: 0,
   take_b: 1,
+  take: 0,
 };
 
 /** Tensors of state beside a parameter, by the kernel's binding: their names in the state dict. */
@@ -133,30 +138,37 @@ export abstract class Optimizer {
    * @param gradients One per parameter, in order. Defaults to their `.grad`; parameters that have
    *   none are then left alone.
    * @param options `scale`: one number on the device that multiplies the gradients, so that clipping
-   *   need not rewrite them; defaults to 1.
-   * @throws {TypeError} If there is no gradient at all, or one does not fit its parameter.
+   *   need not rewrite them (see `clipScale`); defaults to 1. `ema`: an average of the same parameters
+   *   that is updated along, in the same pass over memory, as `ema.update()` would do next.
+   * @throws {TypeError} If there is no gradient at all, or one does not fit its parameter, or `ema`
+   *   averages other parameters.
    */
   step(
     gradients?: readonly Tensor[],
-    options: { scale?: Tensor } = {},
+    options: { scale?: Tensor; ema?: Ema } = {},
   ): void {
-    const { scale = this.#one } = options;
+    const { scale = this.#one, ema } = options;
     const named = Object.entries(this.parameters);
-    const given = gradients ?? named.map(([, { grad }]) => grad);
+    const list = Object.values(this.parameters);
+    const given = gradients ?? list.map(({ grad }) => grad);
+    const count = given.filter((dp) => dp !== null).length;
     requireThat(
-      given.length === named.length && given.some((dp) => dp !== null),
+      given.length === list.length && count > 0,
       `${this.#name}.step`,
       "there must be a gradient per parameter, passed or left by backward()",
-      {
-        gradients: given.filter((dp) => dp !== null).length,
-        parameters: named.length,
-      },
+      { gradients: count, parameters: list.length },
     );
     requireThat(
       scale.size === 1 && scale.dtype === "f32",
       `${this.#name}.step`,
       "scale must be one number",
       { scale },
+    );
+    requireThat(
+      !ema || ema.isOf(list),
+      `${this.#name}.step`,
+      "ema must average the parameters of the optimizer, in their order",
+      { parameters: Object.keys(this.parameters).join(", ") },
     );
     named.forEach(([name, { shape }], i) => {
       const dp = given[i];
@@ -169,61 +181,58 @@ export abstract class Optimizer {
         }, its gradient is ${dp}`,
       );
     });
+    const complete = count === list.length;
+    const followed = complete ? ema?.next() : undefined;
+    const beside = {
+      p: list,
+      ...this.#state,
+      ...(followed && { average: followed.averages }),
+    };
     // Inside a captured step all parameters are updated at once, if all are as far.
     const [first] = this.#steps;
-    const whole = given.every((dp) => dp !== null) &&
-      this.#steps.every((step) => step === first);
-    const blocks = whole ? joined(given as Tensor[]) : null;
-    if (blocks) {
-      const own = flatten(Object.values(this.parameters));
-      const state = Object.entries(this.#state).map(([binding, list]) =>
-        [binding, flatten(list)] as const
-      );
-      blocks.forEach((dp, k) =>
-        this.#dispatch(
-          0,
-          own[k]!,
-          dp,
-          scale,
-          state.map(([binding, list]) => [binding, list[k]!]),
-        )
-      );
-    } else {
-      named.forEach(([, p], i) => {
-        const state = Object.entries(this.#state).map(([binding, list]) =>
-          [binding, list[i]!] as const
-        );
-        if (given[i]) this.#dispatch(i, p, given[i], scale, state);
-      });
-    }
-    const count = (by: number) =>
+    const blocks = complete && this.#steps.every((step) => step === first)
+      ? joined(given as Tensor[])
+      : null;
+    const lists = Object.entries(beside).map(([binding, tensors]) =>
+      [binding, blocks ? flatten(tensors) : tensors] as const
+    );
+    (blocks ?? given).forEach((dp, i) => {
+      if (!dp) return;
+      const own = lists.map(([binding, tensors]) => [binding, tensors[i]!]);
+      this.#dispatch(i, {
+        ...Object.fromEntries(own),
+        dp,
+        scale,
+      }, followed?.take);
+    });
+    const move = (by: number) =>
       this.#steps.forEach((_, i) => this.#steps[i]! += given[i] ? by : 0);
-    afterStep({ forward: () => count(1), back: () => count(-1) });
+    afterStep({ forward: () => move(1), back: () => move(-1) });
+    if (!complete) ema?.update(); // of parameters that stay, too
   }
 
-  /** Updates one parameter, the i-th, or a block of them that are as far. */
+  /** Updates one parameter, the i-th, or a block of them that are as far; `take`: of its average. */
   #dispatch(
     i: number,
-    p: Tensor,
-    dp: Tensor,
-    scale: Tensor,
-    state: readonly (readonly [binding: string, tensor: Tensor])[],
+    tensors: Readonly<Record<string, Tensor>>,
+    take: number | Live | undefined,
   ): void {
     const next = () => this.update(this.#steps[i]! + 1);
     const { entry, params, constants } = next();
-    kernel.run(
+    (take === undefined ? kernel : followedKernel).run(
       entry,
       {
         ...NEUTRAL,
-        n: p.size,
+        n: tensors.p!.size,
         ...liveParams(params, (key) => next().params[key]!),
+        ...(take === undefined ? {} : { take }),
       },
-      { p, dp, scale, ...Object.fromEntries(state) },
+      tensors,
       {
         constants,
         workgroups: ({ n }) => Math.ceil(Number(n) / 256),
         splitBy: "n",
-        split: ["p", "dp", ...state.map(([binding]) => binding)],
+        split: Object.keys(tensors).filter((binding) => binding !== "scale"),
       },
     );
   }

@@ -8,12 +8,14 @@
 //   rmsprop...         a = keep_a * a + take_a * g^2;  d = sqrt(a) + eps;  p = p - rate * g / d
 //     ..._centered     c = c + take_a * (g - c);  d = sqrt(max(a - c^2, 0)) + eps, as rounding may go below 0
 //     ..._momentum     b = keep_b * b + g / d;  p = p - rate * b
+// A file that comes after this one stores p, and lets its average follow or not.
 // The host computes 1 - beta, bias corrections and powers in doubles.
 // shapes    p, dp, a, b, c: [n], four at a time (buffers are padded to 16 bytes); scale: one number
 // dispatch  one invocation per four elements
 struct Params {
   n: u32, rate: f32, l2: f32, shrink: f32, eps: f32, norm: f32,
   keep_a: f32, take_a: f32, keep_b: f32, take_b: f32,
+  take: f32, // of a parameter by its average
 }
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read_write> p: array<vec4f>;
@@ -43,7 +45,7 @@ fn decay_b(i: u32, value: vec4f) -> vec4f {
 fn sgd(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) grid: vec3u) {
   let i = id.x + id.y * grid.x * WORKGROUP_SIZE;
   if (i * 4u >= params.n) { return; }
-  p[i] -= params.rate * gradient(i);
+  store(i, p[i] - params.rate * gradient(i));
 }
 
 @compute @workgroup_size(WORKGROUP_SIZE)
@@ -52,11 +54,11 @@ fn sgd_momentum(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroup
   if (i * 4u >= params.n) { return; }
   let g = gradient(i);
   let velocity = decay_a(i, g);
-  p[i] -= params.rate * select(velocity, g + params.keep_a * velocity, NESTEROV);
+  store(i, p[i] - params.rate * select(velocity, g + params.keep_a * velocity, NESTEROV));
 }
 
 fn adam_update(i: u32, mean: vec4f, square: vec4f) {
-  p[i] = params.shrink * p[i] - params.rate * mean / (sqrt(square) * params.norm + params.eps);
+  store(i, params.shrink * p[i] - params.rate * mean / (sqrt(square) * params.norm + params.eps));
 }
 
 @compute @workgroup_size(WORKGROUP_SIZE)
@@ -88,7 +90,7 @@ fn rmsprop(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) gr
   let i = id.x + id.y * grid.x * WORKGROUP_SIZE;
   if (i * 4u >= params.n) { return; }
   let g = gradient(i);
-  p[i] -= params.rate * g / (sqrt(decay_a(i, g * g)) + params.eps);
+  store(i, p[i] - params.rate * g / (sqrt(decay_a(i, g * g)) + params.eps));
 }
 
 @compute @workgroup_size(WORKGROUP_SIZE)
@@ -96,7 +98,7 @@ fn rmsprop_momentum(@builtin(global_invocation_id) id: vec3u, @builtin(num_workg
   let i = id.x + id.y * grid.x * WORKGROUP_SIZE;
   if (i * 4u >= params.n) { return; }
   let g = gradient(i);
-  p[i] -= params.rate * decay_b(i, g / (sqrt(decay_a(i, g * g)) + params.eps));
+  store(i, p[i] - params.rate * decay_b(i, g / (sqrt(decay_a(i, g * g)) + params.eps)));
 }
 
 @compute @workgroup_size(WORKGROUP_SIZE)
@@ -105,7 +107,7 @@ fn rmsprop_centered(@builtin(global_invocation_id) id: vec3u, @builtin(num_workg
   if (i * 4u >= params.n) { return; }
   let g = gradient(i);
   let mean = centre(i, g);
-  p[i] -= params.rate * g / (sqrt(max(decay_a(i, g * g) - mean * mean, vec4f(0.0))) + params.eps);
+  store(i, p[i] - params.rate * g / (sqrt(max(decay_a(i, g * g) - mean * mean, vec4f(0.0))) + params.eps));
 }
 
 @compute @workgroup_size(WORKGROUP_SIZE)
@@ -114,5 +116,5 @@ fn rmsprop_centered_momentum(@builtin(global_invocation_id) id: vec3u, @builtin(
   if (i * 4u >= params.n) { return; }
   let g = gradient(i);
   let mean = centre(i, g);
-  p[i] -= params.rate * decay_b(i, g / (sqrt(max(decay_a(i, g * g) - mean * mean, vec4f(0.0))) + params.eps));
+  store(i, p[i] - params.rate * decay_b(i, g / (sqrt(max(decay_a(i, g * g) - mean * mean, vec4f(0.0))) + params.eps)));
 }

@@ -7,23 +7,19 @@
  */
 import {
   AdamW,
-  add,
   type Batch,
   capture,
   type CapturedStep,
   type CaptureInfo,
-  clipGradNorm,
+  clipScale,
   concat,
   type Dataset,
-  div,
   Ema,
   GaussianDiffusion,
   gradients,
   type HostTensor,
-  minimum,
   narrow,
   parseSafetensors,
-  reshape,
   Rng,
   type RngState,
   sampleAncestral,
@@ -286,12 +282,8 @@ export class DdpmTrainer extends DdpmModel {
         this.unet.forward(x, t, { y, training: true, rng });
       const loss = diffusion.loss(denoise, images, t, drawNoise);
       const found = gradients(loss, parameters);
-      const { norm } = clipGradNorm(found, Infinity); // measures; the optimizer scales
-      const scale = gradientClip > 0
-        ? reshape(minimum(div(gradientClip, add(norm, 1e-6)), 1), [1])
-        : undefined;
-      this.optimizer.step(found, { scale });
-      this.ema.update();
+      const { norm, scale } = clipScale(found, gradientClip || Infinity);
+      this.optimizer.step(found, { scale, ema: this.ema });
       return { loss: loss.detach(), norm };
     }, {
       inputs: {

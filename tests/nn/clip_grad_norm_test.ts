@@ -53,6 +53,25 @@ Deno.test("clipGradNorm() scales down what exceeds the norm, and leaves the rest
   }
 });
 
+Deno.test("clipScale() says by how much to clip", async () => {
+  const gradients = [d.tensor([3]), d.tensor([[-4, 0]])];
+  for (
+    const [maxNorm, eps, want] of [
+      [1, undefined, 1 / (5 + 1e-6)],
+      [1, 5, 0.1],
+      [6, undefined, 1],
+      [0, undefined, 0],
+      [Infinity, undefined, 1],
+    ] as const
+  ) {
+    const { scale, norm } = d.clipScale(gradients, maxNorm, eps);
+    await assertClose(norm, [5]);
+    await assertClose(scale, [want], { rtol: 1e-6, atol: 0 });
+  }
+  await assertClose(d.clipScale([], 1).scale, [1]);
+  throws(() => d.clipScale(gradients, NaN), /clipScale as maxNorm .* NaN/);
+});
+
 Deno.test("clipGradNorm() of zeros is zeros, and to the norm 0 as well", async () => {
   const zeros = d.clipGradNorm([d.zeros([5])], 1);
   await assertClose(zeros.gradients[0]!, d.zeros([5]));

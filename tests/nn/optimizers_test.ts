@@ -5,6 +5,7 @@ import {
   throws,
 } from "node:assert/strict";
 import * as d from "../../mod.ts";
+import { overwrite } from "../../tensor/tensor.ts";
 import { assertClose } from "../_check.ts";
 
 const STEPS = 4;
@@ -202,6 +203,88 @@ for (const [name, make, scalar] of CASES) {
   });
 }
 
+for (const [name, make] of CASES) {
+  Deno.test(`${name} updates an average along as it would be updated afterwards`, async () => {
+    const { parameters, gradients } = start();
+    const scale = d.tensor(0.7);
+    const copies = await Promise.all(
+      parameters.map(async (p) => d.tensor(await p.data(), p.shape)),
+    );
+    const [along, after] = [parameters, copies].map((list) => ({
+      optimizer: make(list),
+      ema: new d.Ema(list, { decay: 0.9, warmup: true }),
+    }));
+    for (const step of gradients) {
+      along!.optimizer.step(step, { scale, ema: along!.ema });
+      after!.optimizer.step(step, { scale });
+      after!.ema.update();
+    }
+    // Another kernel may fuse other products with sums.
+    const close = { atol: 1e-6, rtol: 1e-6 };
+    for (const [i, p] of parameters.entries()) {
+      await assertClose(p, copies[i]!, close);
+    }
+    const want = after!.ema.stateDict();
+    for (const [name, average] of Object.entries(along!.ema.stateDict())) {
+      if (average instanceof d.Tensor) {
+        await assertClose(average, want[name] as d.Tensor, close);
+      } else deepStrictEqual(average, want[name]);
+    }
+  });
+}
+
+Deno.test("step() with scale and average is one dispatch of a captured step, and equals called steps", async () => {
+  const make = () => {
+    const p = [[5], [3, 67], []].map((shape, i) =>
+      new d.Rng(i).normal(shape).requireGrad()
+    );
+    const optimizer = new d.AdamW(p, { learningRate: 0.1 });
+    const ema = new d.Ema(p, { decay: 0.5, warmup: true });
+    const body = (fused: boolean) => ({ x }: { x: d.Tensor }) => {
+      const found = p.map((value) => d.mul(value, x));
+      const { scale, norm } = d.clipScale(found, 1);
+      optimizer.step(found, { scale, ema: fused ? ema : undefined });
+      if (!fused) ema.update();
+      return { norm };
+    };
+    const state = async () =>
+      await d.saveSafetensors({
+        ...Object.fromEntries(p.map((value, i) => [`p.${i}`, value])),
+        ...optimizer.stateDict("optimizer."),
+        ...ema.stateDict("ema."),
+      });
+    return { body, state };
+  };
+  const called = make(), replayed = make();
+  const inputs = { x: { shape: [] } };
+  const apart = d.capture(replayed.body(false), { inputs });
+  const step = d.capture(replayed.body(true), { inputs });
+  equal(apart.info.dispatches - step.info.dispatches, 1);
+  for (const x of [1, -0.25, 3]) {
+    step.replay({ x: Float32Array.of(x) });
+    d.scope(() => called.body(true)({ x: d.tensor(x) }));
+  }
+  deepStrictEqual(await replayed.state(), await called.state());
+  await step.outputs();
+  await step.verify({ x: Float32Array.of(2) });
+  apart.dispose();
+  step.dispose();
+});
+
+Deno.test("step() lets averages follow parameters that have no gradient, too", async () => {
+  const a = d.parameter(d.tensor([1])), b = d.parameter(d.tensor([2]));
+  const optimizer = new d.SGD({ a, b }, { learningRate: 1 });
+  const ema = new d.Ema({ a, b }, { decay: 0.5 });
+  d.backward(d.sum(a));
+  optimizer.step(undefined, { ema });
+  await assertClose(a, [0]);
+  await assertClose(ema.stateDict().a as d.Tensor, [0.5]);
+  overwrite(b, Float32Array.of(6));
+  optimizer.step(undefined, { ema });
+  await assertClose(ema.stateDict().b as d.Tensor, [4]);
+  strictEqual((ema.stateDict().num_updates as d.HostTensor).data[0], 2);
+});
+
 Deno.test("step() takes .grad, leaves parameters without one alone, and counts each apart", async () => {
   const a = d.parameter(d.tensor([1, 2])), b = d.parameter(d.tensor([3]));
   const optimizer = new d.Adam({ a, b }, { learningRate: 0.5 });
@@ -335,6 +418,14 @@ Deno.test("optimizers refuse what cannot work, by name", () => {
     () => adam.step([d.tensor([1, 1])], { scale: d.tensor([1, 1]) }),
     "TypeError",
     /scale must be one number: scale is \[2\]/,
+  );
+  refuse(
+    () =>
+      adam.step([d.tensor([1, 1])], {
+        ema: new d.Ema([d.parameter(d.tensor([1, 2]))]),
+      }),
+    "TypeError",
+    /ema must average the parameters of the optimizer, in their order: parameters is w/,
   );
   refuse(
     () =>
