@@ -28,6 +28,8 @@ type Kind = "SUM" | "MAX" | "MIN" | "SUM_SQUARES";
 
 const one = new Kernel("reduce", pack1, source);
 const four = new Kernel("reduce", pack4, source);
+/** Invocations that share a stretch: a cache line of a GPU, a vector of a processor. */
+const SIDE_BY_SIDE = 8;
 
 /**
  * How many invocations should share a sum of `terms` where `sums` of them are asked for: enough to
@@ -39,6 +41,11 @@ function sharesOf(terms: number, sums: number): number {
     : { enough: 16384, alone: 512, least: 64 };
   if (terms <= alone) return 1;
   return Math.min(ceilDiv(enough, Math.max(1, sums)), ceilDiv(terms, least));
+}
+
+/** A whole number, and 1 at least. */
+function some(count: number): number {
+  return Math.max(1, Math.floor(count));
 }
 
 type Sizes = readonly [outer: number, n: number, kept: number, m: number];
@@ -61,15 +68,16 @@ function fold(
   const columns = byColumn ? kept / width : kept;
   const packs = byColumn ? 1 : m / width;
   const shares = sharesOf(n * m, outer * columns);
-  // A power of two, so that pieces of a large tensor begin where a binding may.
-  const lanes = 2 **
-    Math.floor(Math.log2(Math.max(1, Math.min(shares, packs / 4))));
-  const pieces = Math.max(1, Math.min(n, ceilDiv(shares, lanes)));
+  // A few neighbours read neighbours; beyond them, shares are stretches of memory.
+  const lanes = some(Math.min(SIDE_BY_SIDE, shares, packs / 4));
+  const across = some(Math.min(shares / lanes, packs / (4 * lanes)));
+  const along = some(Math.min(n, ceilDiv(shares, lanes * across)));
+  const pieces = along * across;
   const last = lanes * pieces === 1;
   const out = empties([outer, pieces, kept, lanes]);
   const params = {
     ...{ outer, n, kept: columns, m: packs, pieces, lanes },
-    chunk: ceilDiv(n, pieces),
+    ...{ across, chunk: ceilDiv(n, along), stretch: ceilDiv(packs, across) },
     factor: last ? factor : 1,
     first: 0,
     carries: Number(outer === 1),
@@ -335,7 +343,8 @@ export function argMax(
   const outer = span(x.shape, 0, axis), inner = span(x.shape, axis + 1);
   const params = {
     ...{ outer, n: x.shape[axis]!, kept: inner, m: 1, lanes: 1 },
-    ...{ pieces: 1, chunk: 0, factor: 1, first: 0, carries: 0 },
+    ...{ pieces: 1, across: 1, chunk: 0, stretch: 0 },
+    ...{ factor: 1, first: 0, carries: 0 },
   };
   one.run("arg_max", params, { x, index }, {
     constants: { KIND: one.code("MAX") },

@@ -1,6 +1,7 @@
 // reduce: folds axes into one value.
-//   rows     elements[o, p, k, l] = fold of x[o, j, k, i] over j in piece p of its axis, i = l, l + lanes, ...
-//   columns  out[o, p, k]         = fold of x[o, j, k] over j in piece p of its axis
+//   rows     elements[o, p, k, l] = fold of x[o, j, k, i] over j in chunk p / across of its axis and
+//                                   i = l, l + lanes, ... in stretch p % across of its own
+//   columns  out[o, p, k]         = fold of x[o, j, k] over j in chunk p of its axis
 //   arg_max  index[o, k]          = the first j with the largest x[o, j, k]
 // shapes    x: [outer, n, kept, m], as packs of WIDTH elements (in columns along kept, m being 1;
 //           arg_max: single elements); elements: [outer, pieces, kept, lanes]; out: [outer, pieces, kept].
@@ -9,8 +10,8 @@
 // `factor` multiplies what comes out, so that a mean is one pass. Where x is too large for one
 // binding and outer is 1, it comes in pieces of n, or of m; carries = 1 then adds each to those before.
 struct Params {
-  outer: u32, n: u32, kept: u32, m: u32, pieces: u32, chunk: u32, lanes: u32, factor: f32,
-  first: u32, carries: u32,
+  outer: u32, n: u32, kept: u32, m: u32, lanes: u32, pieces: u32, across: u32, chunk: u32,
+  stretch: u32, factor: f32, first: u32, carries: u32,
 }
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> x: array<Pack>;
@@ -66,14 +67,17 @@ fn rows(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) grid:
   let o = p / params.pieces;
   let row = params.kept * params.m;
   let base = o * params.n * row + k * params.m;
-  let begin = (p - o * params.pieces) * params.chunk;
+  let piece = p - o * params.pieces;
+  let begin = piece / params.across * params.chunk;
   let end = min(begin + params.chunk, params.n);
+  let left = piece % params.across * params.stretch;
+  let right = min(left + params.stretch, params.m);
   // Four at a time, as each needs the one before otherwise.
-  var v0 = start(base + min(begin, params.n - 1u) * row + min(lane, params.m - 1u));
+  var v0 = start(base + min(begin, params.n - 1u) * row + min(left + lane, params.m - 1u));
   var v1 = v0; var v2 = v0; var v3 = v0;
   for (var j = begin; j < end; j++) {
-    var i = base + j * row + lane;
-    let last = base + j * row + params.m;
+    var i = base + j * row + left + lane;
+    let last = base + j * row + right;
     for (; i + 3u * step < last; i += 4u * step) {
       v0 = fold2(v0, x[i]);
       v1 = fold2(v1, x[i + step]);

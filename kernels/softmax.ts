@@ -4,6 +4,7 @@
  * @module
  */
 import { apply, type Op } from "../tensor/autograd.ts";
+import { deviceInfo } from "../tensor/device.ts";
 import {
   empties,
   Kernel,
@@ -13,9 +14,15 @@ import {
 } from "../tensor/kernel.ts";
 import { axisOf, span } from "../tensor/shape.ts";
 import type { Tensor } from "../tensor/tensor.ts";
+import pack1 from "./_pack1.wgsl" with { type: "text" };
+import pack4 from "./_pack4.wgsl" with { type: "text" };
 import source from "./softmax.wgsl" with { type: "text" };
 
-const kernel = new Kernel("softmax", source);
+const one = new Kernel("softmax", pack1, source);
+const four = new Kernel("softmax", pack4, source);
+
+/** Rows that keep a processor busy, one to an invocation. */
+const ENOUGH_ROWS = 128;
 
 interface Attrs {
   axis: number;
@@ -25,8 +32,17 @@ interface Attrs {
   queries: number;
 }
 
+/**
+ * Invocations that share a row of n: about √n / 2, so that the share of each stays well above the
+ * number of those that it has to join. A processor's few lanes are filled by as many rows.
+ */
+function lanesOf(rows: number, n: number): number {
+  if (deviceInfo().software && rows >= ENOUGH_ROWS) return 1;
+  return 2 ** Math.max(0, Math.round(Math.log2(n) / 2 - 1));
+}
+
 function softmaxOp(name: string, kind: string): Op<[x: Tensor], Attrs> {
-  const constants = { KIND: kernel.code(kind) };
+  const constants = { KIND: one.code(kind) };
   const launch = {
     constants,
     workgroups: ({ outer, lanes, inner }: Params) =>
@@ -42,10 +58,12 @@ function softmaxOp(name: string, kind: string): Op<[x: Tensor], Attrs> {
     second: Record<string, Tensor>,
   ): Tensor {
     const x = Object.values(first)[0]!;
-    const n = x.shape[axis]!;
+    const length = x.shape[axis]!;
     const outer = span(x.shape, 0, axis), inner = span(x.shape, axis + 1);
-    // About √n / 2: a lane's share stays well above the number of lanes that it has to join.
-    const lanes = 2 ** Math.max(0, Math.round(Math.log2(n) / 2 - 1));
+    const packs = inner === 1 && queries === 0 && length % 4 === 0;
+    const kernel = packs ? four : one;
+    const n = packs ? length / 4 : length;
+    const lanes = lanesOf(outer * inner, n);
     const params = { outer, n, inner, lanes, first: 0, queries, scale };
     const partial = empties([outer, lanes, inner, 2]);
     kernel.run(stages[0], params, { ...first, partial_out: partial }, launch);

@@ -1,21 +1,23 @@
 // softmax: turns scores along one axis into probabilities, or their logarithms.
-//   stats     partial[o, l, i] = (m, s), m = max, s = sum of exp(z - m) over the k of lane l
+//   stats     partial[o, l, i] = (m, s), m = max, s = sum of exp(z - m) over the k of lane l, in one
+//             pass: where m grows, s shrinks (Milakov & Gimelshein 2018, algorithm 3)
 //   forward   y = exp(z - m) / s, or z - m - log(s)   with m, s joined over the lanes
 //   dots      partial[o, l, i] = (sum of dy * y, -), or of dy, over the k of lane l
 //   backward  dx = scale * y * (dy - sum(dy * y)), or scale * (dy - exp(y) * sum(dy))
 // where z = scale * x. The maximum is subtracted so that exp cannot overflow.
-// shapes    x, y, dy, out: f32[outer, n, inner]; partial: vec2f[outer, lanes, inner]
-//           causal: outer counts [..., queries], and query t sees the keys k <= t only
+// shapes    x, y, dy, out: f32[outer, n, inner], as packs of WIDTH elements along n where inner is 1;
+//           partial: vec2f[outer, lanes, inner]
+//           causal: outer counts [..., queries], and query t sees the keys k <= t only; WIDTH is 1
 // dispatch  one invocation per partial, in all entries. Lane l owns k = l, l + lanes, ..., so that
 //           neighbours read neighbours; two dispatches stand for the barrier of a tree.
 struct Params { outer: u32, n: u32, inner: u32, lanes: u32, first: u32, queries: u32, scale: f32 }
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> x: array<f32>;
-@group(0) @binding(2) var<storage, read> y: array<f32>;
-@group(0) @binding(3) var<storage, read> dy: array<f32>;
+@group(0) @binding(1) var<storage, read> x: array<Pack>;
+@group(0) @binding(2) var<storage, read> y: array<Pack>;
+@group(0) @binding(3) var<storage, read> dy: array<Pack>;
 @group(0) @binding(4) var<storage, read> partial: array<vec2f>;
 @group(0) @binding(5) var<storage, read_write> partial_out: array<vec2f>;
-@group(0) @binding(6) var<storage, read_write> out: array<f32>;
+@group(0) @binding(6) var<storage, read_write> out: array<Pack>;
 const WORKGROUP_SIZE = 64u;
 override KIND: u32; // one of:
 const SOFTMAX = 0u;
@@ -49,11 +51,16 @@ fn is_outside(lane: Lane) -> bool { return lane.at >= params.outer * params.lane
 fn stats(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) grid: vec3u) {
   let lane = lane_of(id, grid);
   if (is_outside(lane)) { return; }
-  var m = LOWEST;
-  for (var e = lane.first; e < lane.seen; e += lane.step) { m = max(m, params.scale * x[e]); }
-  var s = 0.0;
-  for (var e = lane.first; e < lane.seen; e += lane.step) { s += exp(params.scale * x[e] - m); }
-  partial_out[lane.at] = vec2f(m, s);
+  var m = Pack(LOWEST);
+  var s = Pack(0.0);
+  for (var e = lane.first; e < lane.seen; e += lane.step) {
+    let above = params.scale * x[e] - m;
+    let less = exp(-abs(above)); // of what is smaller, z or m, where the larger has 1
+    s = select(s + less, fma(s, less, Pack(1.0)), above > Pack(0.0));
+    m = max(m, params.scale * x[e]);
+  }
+  let top = largest(m);
+  partial_out[lane.at] = vec2f(top, total(s * exp(m - top)));
 }
 
 @compute @workgroup_size(WORKGROUP_SIZE)
@@ -75,18 +82,18 @@ fn forward(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) gr
   let r = 1.0 / s;
   var e = lane.first;
   for (; e < lane.seen; e += lane.step) { out[e] = exp(params.scale * x[e] - m) * r; }
-  for (; e < lane.end; e += lane.step) { out[e] = 0.0; }
+  for (; e < lane.end; e += lane.step) { out[e] = Pack(0.0); }
 }
 
 @compute @workgroup_size(WORKGROUP_SIZE)
 fn dots(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) grid: vec3u) {
   let lane = lane_of(id, grid);
   if (is_outside(lane)) { return; }
-  var dot = 0.0;
+  var dot = Pack(0.0);
   for (var e = lane.first; e < lane.end; e += lane.step) {
     if (KIND == LOG_SOFTMAX) { dot += dy[e]; } else { dot += dy[e] * y[e]; }
   }
-  partial_out[lane.at] = vec2f(dot, 0.0);
+  partial_out[lane.at] = vec2f(total(dot), 0.0);
 }
 
 @compute @workgroup_size(WORKGROUP_SIZE)
