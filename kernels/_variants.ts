@@ -9,9 +9,10 @@ import type { Kernel } from "../tensor/kernel.ts";
 
 /**
  * A form of the kernels of matrix products: `register` has no barriers, which are slow in software;
- * `tile64` and `tile128` share square tiles of that size in a workgroup's memory.
+ * `subgroup` lets 8 invocations share what they load, on software drivers with vectors of 8; `tile64`
+ * and `tile128` share square tiles of that size in a workgroup's memory.
  */
-export type Variant = "register" | "tile64" | "tile128";
+export type Variant = "register" | "subgroup" | "tile64" | "tile128";
 
 /** Constants of `_tile.wgsl`; within the 16 KiB of shared memory that every device has. */
 const CONSTANTS = {
@@ -20,7 +21,12 @@ const CONSTANTS = {
 };
 
 /** All variants, the plain one first. */
-export const VARIANTS: readonly Variant[] = ["register", "tile64", "tile128"];
+export const VARIANTS: readonly Variant[] = [
+  "register",
+  "subgroup",
+  "tile64",
+  "tile128",
+];
 
 /** Sizes of a product. */
 export interface Product {
@@ -34,6 +40,8 @@ export interface Product {
   readonly cols: number;
   /** Terms of a sum; of a convolution for one tap, its channels. */
   readonly k: number;
+  /** Whether the operands can be read by vectors of four, as `subgroup` does it. */
+  readonly byFour: boolean;
 }
 
 /** Terms of a piece of a long sum, and workgroups that keep a real GPU busy. */
@@ -51,9 +59,19 @@ function classOf({ kind, batch, rows, cols, k }: Product): string {
   return [kind, ...sizes].join(" ");
 }
 
+/** Rows and columns of a tile of the `subgroup` form. */
+const SUBGROUP_TILE = 32;
+/** Up to so much idle work the `subgroup` form is the faster one. */
+const MOST_IDLE = 3;
+
 /** In software no barriers; on a GPU the largest tile of which there are enough. */
 function usual({ kind, batch, rows, cols, k }: Product): Variant {
-  if (deviceInfo().software) return "register";
+  if (deviceInfo().software) {
+    const covered = (size: number) =>
+      SUBGROUP_TILE * Math.ceil(size / SUBGROUP_TILE);
+    const idle = covered(rows) * covered(cols) / (rows * cols);
+    return idle <= MOST_IDLE ? "subgroup" : "register";
+  }
   const pieces = kind === "convolve" ? 1 : Math.ceil(k / PIECE);
   const fits = (tile: number) =>
     Math.min(rows, cols) > tile / 2 && k >= 8 &&
@@ -62,32 +80,81 @@ function usual({ kind, batch, rows, cols, k }: Product): Variant {
   return fits(128) ? "tile128" : fits(64) ? "tile64" : "register";
 }
 
-/** The form that a product takes on the device in use. */
+/** The form that a product takes on the device in use: `register` where it cannot take the wanted. */
 export function variantOf(product: Product): Variant {
   const key = classOf(product);
-  const variant = watched?.variant ?? measured.get(key) ?? usual(product);
+  const wanted = watched?.variant ?? measured.get(key) ?? usual(product);
+  const variant = wanted === "subgroup" &&
+      !(product.byFour && deviceInfo().features.includes("subgroups"))
+    ? "register"
+    : wanted;
   if (watched) watched.taken[key] = variant;
   return variant;
 }
 
-/** How a kernel with an entry point `<entry>_tiled` besides `<entry>` runs in a variant. */
-export function formOf(kernel: Kernel, entry: string, variant: Variant): {
+/** How a product runs in a variant. */
+export interface Form {
+  /** The kernel that has the entry point. */
+  readonly kernel: Kernel;
   /** Entry point. */
-  entry: string;
+  readonly entry: string;
   /** Rows of the sums of one workgroup. */
-  rows: number;
+  readonly rows: number;
   /** Columns of the sums of one workgroup. */
-  cols: number;
+  readonly cols: number;
+  /** Terms of a sum that are added together: a piece of it is a multiple of this. */
+  readonly terms: number;
   /** Values of `override` constants. */
-  constants: Readonly<Record<string, number>>;
-} {
-  if (variant === "register") {
-    const [rows, cols] = [kernel.code("ROWS"), kernel.code("COLUMNS")];
-    return { entry, rows, cols, constants: {} };
+  readonly constants: Readonly<Record<string, number>>;
+  /** Invocations that a product of such sizes keeps busy, each with about 64 sums. */
+  invocations(rows: number, cols: number): number;
+}
+
+/**
+ * The form of an entry point in a variant.
+ *
+ * @param kernel Has `entry`, and `<entry>_tiled` for tiles in shared memory.
+ * @param subgroupKernel Has `entry` in the form for subgroups.
+ */
+export function formOf(
+  kernel: Kernel,
+  subgroupKernel: Kernel,
+  entry: string,
+  variant: Variant,
+): Form {
+  const plain = {
+    kernel,
+    entry,
+    rows: kernel.code("ROWS"),
+    cols: kernel.code("COLUMNS"),
+    terms: 1,
+    constants: {},
+    invocations: (rows: number, cols: number) =>
+      Math.ceil(rows / 8) * Math.ceil(cols / 8),
+  };
+  if (variant === "register") return plain;
+  if (variant === "subgroup") {
+    const rows = subgroupKernel.code("ROWS");
+    const cols = subgroupKernel.code("COLUMNS");
+    return {
+      ...plain,
+      kernel: subgroupKernel,
+      rows,
+      cols,
+      terms: 4,
+      invocations: (m, n) =>
+        Math.ceil(m / rows) * Math.ceil(n / cols) * (rows * cols / 64),
+    };
   }
   const constants = CONSTANTS[variant];
   const size = 8 * constants.THREADS;
-  return { entry: `${entry}_tiled`, rows: size, cols: size, constants };
+  return {
+    ...plain,
+    entry: `${entry}_tiled`,
+    rows: size,
+    cols: size,
+    constants,
+  };
 }
 
 /** Invocations that keep the device busy; with fewer, a long sum is cut into pieces. */

@@ -89,6 +89,7 @@ function runConvolve(
     ceilDiv(outSize[1], phases[1]);
   const form = formOf(
     kernel,
+    kernel,
     "convolve",
     variantOf({
       kind: "convolve",
@@ -96,6 +97,7 @@ function runConvolve(
       rows,
       cols: batch * pixels,
       k: channels,
+      byFour: false,
     }),
   );
   return kernel.run(
@@ -201,6 +203,7 @@ export function weightGradient(
   const pixels = batch * height * width;
   const form = formOf(
     kernel,
+    kernel,
     "weight_gradient",
     variantOf({
       kind: "weightGradient",
@@ -208,6 +211,7 @@ export function weightGradient(
       rows: rows / groups,
       cols: columns,
       k: pixels,
+      byFour: false,
     }),
   );
   const wanted = Math.min(

@@ -15,8 +15,10 @@ import {
 import { broadcastShapes } from "../tensor/shape.ts";
 import { sizeOf, type Tensor } from "../tensor/tensor.ts";
 import tile from "./_tile.wgsl" with { type: "text" };
+import subgroup from "./_subgroup.wgsl" with { type: "text" };
 import { enoughInvocations, formOf, variantOf } from "./_variants.ts";
 import source from "./matmul.wgsl" with { type: "text" };
+import bySubgroups from "./matmul_subgroup.wgsl" with { type: "text" };
 import tiled from "./matmul_tiled.wgsl" with { type: "text" };
 import { sum, sumTo } from "./reduce.ts";
 import { expand, reshape } from "./shape.ts";
@@ -30,6 +32,7 @@ export interface MatmulOptions {
 }
 
 const kernel = new Kernel("matmul", source, tile, tiled);
+const subgroupKernel = new Kernel("matmul_subgroup", bySubgroups, subgroup);
 /** Terms of a sum below which cutting it does not pay. */
 const LEAST_TERMS = 512;
 
@@ -88,40 +91,44 @@ export function product(
   let left = operand(a, transposeA, aBatch);
   let right = operand(b, !transposeB, bBatch);
   // Lanes lie along the columns: where these are few, the transposed product fills more of them.
-  const swapped = !bias && cols < kernel.code("COLUMNS") / 4 &&
-    cols < rows;
+  const few = !bias && cols < kernel.code("COLUMNS") / 4 && cols < rows;
+  const variant = variantOf({
+    kind: "matmul",
+    batch,
+    rows: few ? cols : rows,
+    cols: few ? rows : cols,
+    k,
+    byFour: k % 4 === 0 && cols % 4 === 0 && !(transposeA && rows % 4 > 0),
+  });
+  const swapped = few && variant !== "subgroup";
   if (swapped) [left, right] = [right, left];
   const [m, n] = swapped ? [cols, rows] : [rows, cols];
 
-  const form = formOf(
-    kernel,
-    "multiply",
-    variantOf({ kind: "matmul", batch, rows: m, cols: n, k }),
-  );
-  const invocations = batch * ceilDiv(m, 8) * ceilDiv(n, 8);
+  const form = formOf(kernel, subgroupKernel, "multiply", variant);
   const long = transposeA && !transposeB && batch === 1; // both can be cut along k
   const splits = splitsOf(
-    k,
+    k / form.terms,
     Math.min(
-      ceilDiv(enoughInvocations(), invocations),
+      ceilDiv(enoughInvocations(), batch * form.invocations(m, n)),
       Math.floor(k / LEAST_TERMS),
     ),
     long ? [a, b] : [],
   );
+  const piece = form.terms * ceilDiv(k / form.terms, splits);
   const out = empties([splits, ...shape, rows, cols]);
   // A tensor larger than one binding is cut along its first axis, whatever that is here.
   let cut: Pick<Launch, "splitBy" | "split"> = {};
   if (batch > 1 && splits === 1) {
     const own = [left.batch > 0 ? ["a"] : [], right.batch > 0 ? ["b"] : []];
     cut = { splitBy: "batch", split: ["out", ...own.flat()] };
-  } else if (long && k % splits === 0) {
+  } else if (long && piece * splits === k) {
     cut = { splitBy: "splits", split: ["a", "b", "out"] };
   } else if (!transposeA && splits === 1) {
     cut = swapped
       ? { splitBy: "n", split: ["b", "out"] }
       : { splitBy: "m", split: ["a", "out"] };
   }
-  kernel.run(
+  form.kernel.run(
     form.entry,
     {
       batch,
@@ -129,7 +136,7 @@ export function product(
       n,
       k,
       splits,
-      piece: ceilDiv(k, splits),
+      piece,
       a_batch: left.batch,
       a_row: left.line,
       a_k: left.k,

@@ -151,14 +151,27 @@ export async function openWebGpu(): Promise<Executor> {
   for (const name of WANTED_LIMITS) {
     requiredLimits[name] = adapter.limits[name];
   }
-  const device = await adapter.requestDevice({
-    label: "denoise",
-    requiredLimits,
-    requiredFeatures: WANTED_FEATURES.filter((name) =>
-      adapter.features.has(name)
-    ),
-  });
+  const features = WANTED_FEATURES.filter((name) => adapter.features.has(name));
+  const open = (requiredFeatures: GPUFeatureName[]) =>
+    adapter.requestDevice({
+      label: "denoise",
+      requiredLimits,
+      requiredFeatures,
+    });
+  // Deno 2.9 grants subgroups but does not list them; who has no use for them does not ask.
+  const device = hasSubgroupsOf8(adapter)
+    ? await open([...features, "subgroups"]).catch(() => open(features))
+    : await open(features);
   return new WebGpuExecutor(adapter, device);
+}
+
+/** Whether subgroups always have 8 invocations, as kernels for software drivers need it. */
+function hasSubgroupsOf8({ info }: GPUAdapter): boolean {
+  const { subgroupMinSize, subgroupMaxSize } = info as GPUAdapterInfo & {
+    subgroupMinSize?: number;
+    subgroupMaxSize?: number;
+  };
+  return subgroupMinSize === 8 && subgroupMaxSize === 8;
 }
 
 class WebGpuExecutor implements Executor {

@@ -37,14 +37,59 @@ for (const variant of ["tile64", "tile128"] as const) {
   }
 }
 
-Deno.test("linear() by tile64 adds its bias once, also to a sum in pieces", async () => {
-  for (const k of [5, 1100]) {
-    const x = rng.normal([3, k]), weight = rng.normal([70, k]);
-    const bias = rng.normal([70]);
-    const [got, want] = both("tile64", () => d.linear(x, weight, bias));
-    await assertClose(got, want, { atol: 1e-4 });
-  }
+// The form reads by fours: less than a tile, more, and a sum in pieces; then lengths it leaves.
+for (
+  const [rows, k, cols] of [
+    [4, 4, 4],
+    [36, 44, 68],
+    [8, 1100, 36],
+    [33, 8, 40],
+    [7, 5, 12],
+    [6, 8, 9],
+  ] as const
+) {
+  Deno.test(`matmul() of [${rows}, ${k}] x [${k}, ${cols}] by subgroup equals the plain one`, async () => {
+    for (const transposeA of [false, true]) {
+      for (const transposeB of [false, true]) {
+        const a = rng.normal(transposeA ? [2, k, rows] : [2, rows, k]);
+        const b = rng.normal(transposeB ? [2, cols, k] : [2, k, cols]);
+        const one = rng.normal(transposeB ? [cols, k] : [k, cols]);
+        for (const right of [b, one]) {
+          const [got, want] = both(
+            "subgroup",
+            () => d.matmul(a, right, { transposeA, transposeB }),
+          );
+          await assertClose(got, want, { atol: 1e-4 });
+        }
+      }
+    }
+  });
+}
+
+Deno.test("products take the form for subgroups where they can, and the plain one elsewhere", () => {
+  const taken = (rows: number, k: number, cols: number) =>
+    Object.values(
+      d.withVariant(
+        "subgroup",
+        () => d.matmul(d.zeros([rows, k]), d.zeros([k, cols])).dispose(),
+      ).taken,
+    )[0];
+  const can = d.deviceInfo().features.includes("subgroups");
+  equal(taken(64, 64, 64), can ? "subgroup" : "register");
+  equal(taken(64, 63, 64), "register");
+  equal(taken(64, 64, 62), "register");
 });
+
+for (const variant of ["tile64", "subgroup"] as const) {
+  Deno.test(`linear() by ${variant} adds its bias once, also to a sum in pieces`, async () => {
+    for (const k of [5, 1100]) {
+      const x = rng.normal([3, k]), weight = rng.normal([72, k]);
+      const bias = rng.normal([72]);
+      const [got, want] = both(variant, () => d.linear(x, weight, bias));
+      await assertClose(got, want, { atol: 1e-4 });
+    }
+  });
+}
 
 const CONVOLUTIONS: [string, number[], number[], d.Conv2dOptions][] = [
   ["one pixel", [1, 1, 1, 1], [1, 1, 1, 1], {}],
@@ -97,7 +142,7 @@ Deno.test("setVariants() decides for products of about the same sizes", () => {
     deepEqual(taken(), { [product]: "tile128" });
     throws(
       () => d.setVariants({ [product]: "tile16" }),
-      /RangeError: Cannot set the variant of "matmul 1 4 64 64" as it must be one of register, tile64, tile128: it is "tile16"/,
+      /RangeError: Cannot set the variant of "matmul 1 4 64 64" as it must be one of register, subgroup, tile64, tile128: it is "tile16"/,
     );
     deepEqual(taken(), { [product]: "tile128" });
   } finally {

@@ -1,0 +1,101 @@
+// matmul_subgroup: matmul.wgsl's product, 32 x 32 sums per subgroup of 8 (_subgroup.wgsl).
+// shapes    as there, but a and b are contiguous along one of their last two axes, out along n; n, k,
+//           piece and the length of contiguous axes are multiples of four, bound as vectors of four
+// dispatch  one workgroup per tile of 32 x 32. Past the edges lines are computed again and not stored:
+//           a return, as any branch, would cost a mask
+struct Params { // as in matmul.wgsl
+  batch: u32, m: u32, n: u32, k: u32, splits: u32, piece: u32,
+  a_batch: u32, a_row: u32, a_k: u32,
+  b_batch: u32, b_k: u32, b_col: u32,
+  has_bias: u32,
+}
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> a: array<vec4f>;
+@group(0) @binding(2) var<storage, read> b: array<vec4f>;
+@group(0) @binding(3) var<storage, read> bias: array<vec4f>;
+@group(0) @binding(4) var<storage, read_write> out: array<vec4f>;
+
+// Four lines (rows of a, columns of b) and four terms: each vector is one line, or one term.
+struct Block { at: vec4u, step: u32, along: bool } // along: each vector is one line; step: to more terms
+
+fn block_of(start: u32, first: u32, lines: u32, line: u32, k: u32) -> Block {
+  let each = vec4u(0u, 1u, 2u, 3u);
+  if (k == 1u) { return Block((start + min(first + each, vec4u(lines - 1u)) * line) / 4u, 1u, true); }
+  return Block((start + min(first, lines - 4u) + each * k) / 4u, k, false);
+}
+
+fn store(rows: u32, at: u32, row: u32, group: u32, sum: vec4f) {
+  if (row < rows && group < params.n / 4u) { out[at + row * (params.n / 4u) + group] = sum; }
+}
+
+@compute @workgroup_size(WORKGROUP_SIZE)
+fn multiply(@builtin(workgroup_id) wg: vec3u, @builtin(num_workgroups) grid: vec3u,
+            @builtin(local_invocation_index) lane: u32) {
+  let tile = wg.x + wg.y * grid.x;
+  let row_tiles = (params.m + ROWS - 1u) / ROWS;
+  let column_tiles = (params.n + COLUMNS - 1u) / COLUMNS;
+  let row = tile % row_tiles * ROWS;
+  let column = tile / row_tiles % column_tiles * COLUMNS + 4u * lane;
+  let z_split = tile / (row_tiles * column_tiles);
+  let split = z_split / params.batch;
+  let z = z_split % params.batch;
+
+  let start = split * params.piece;
+  let end = min(start + params.piece, params.k);
+  let p = block_of(z * params.a_batch + start * params.a_k, row + 4u * lane, params.m, params.a_row,
+    params.a_k);
+  let q = block_of(z * params.b_batch + start * params.b_k, column, params.n, params.b_col,
+    params.b_k);
+  var i = p.at;
+  var j = q.at;
+  for (var k = start; k < end; k += 4u) {
+    let lines = mat4x4f(a[i.x], a[i.y], a[i.z], a[i.w]);
+    let terms = mat4x4f(b[j.x], b[j.y], b[j.z], b[j.w]);
+    let l = transpose(lines);
+    let t = transpose(terms);
+    add_terms(select(l[0], lines[0], p.along), select(l[1], lines[1], p.along),
+      select(l[2], lines[2], p.along), select(l[3], lines[3], p.along),
+      select(terms[0], t[0], q.along), select(terms[1], t[1], q.along),
+      select(terms[2], t[2], q.along), select(terms[3], t[3], q.along));
+    i += p.step;
+    j += q.step;
+  }
+
+  let group = column / 4u;
+  var bias_of_group = vec4f();
+  if (params.has_bias == 1u && split == 0u) { bias_of_group = bias[group]; }
+  let rows = select(0u, params.m, z_split < params.batch * params.splits);
+  let at = z_split * params.m * (params.n / 4u);
+  store(rows, at, row + 0u, group, sum00 + bias_of_group);
+  store(rows, at, row + 1u, group, sum01 + bias_of_group);
+  store(rows, at, row + 2u, group, sum02 + bias_of_group);
+  store(rows, at, row + 3u, group, sum03 + bias_of_group);
+  store(rows, at, row + 4u, group, sum04 + bias_of_group);
+  store(rows, at, row + 5u, group, sum05 + bias_of_group);
+  store(rows, at, row + 6u, group, sum06 + bias_of_group);
+  store(rows, at, row + 7u, group, sum07 + bias_of_group);
+  store(rows, at, row + 8u, group, sum08 + bias_of_group);
+  store(rows, at, row + 9u, group, sum09 + bias_of_group);
+  store(rows, at, row + 10u, group, sum10 + bias_of_group);
+  store(rows, at, row + 11u, group, sum11 + bias_of_group);
+  store(rows, at, row + 12u, group, sum12 + bias_of_group);
+  store(rows, at, row + 13u, group, sum13 + bias_of_group);
+  store(rows, at, row + 14u, group, sum14 + bias_of_group);
+  store(rows, at, row + 15u, group, sum15 + bias_of_group);
+  store(rows, at, row + 16u, group, sum16 + bias_of_group);
+  store(rows, at, row + 17u, group, sum17 + bias_of_group);
+  store(rows, at, row + 18u, group, sum18 + bias_of_group);
+  store(rows, at, row + 19u, group, sum19 + bias_of_group);
+  store(rows, at, row + 20u, group, sum20 + bias_of_group);
+  store(rows, at, row + 21u, group, sum21 + bias_of_group);
+  store(rows, at, row + 22u, group, sum22 + bias_of_group);
+  store(rows, at, row + 23u, group, sum23 + bias_of_group);
+  store(rows, at, row + 24u, group, sum24 + bias_of_group);
+  store(rows, at, row + 25u, group, sum25 + bias_of_group);
+  store(rows, at, row + 26u, group, sum26 + bias_of_group);
+  store(rows, at, row + 27u, group, sum27 + bias_of_group);
+  store(rows, at, row + 28u, group, sum28 + bias_of_group);
+  store(rows, at, row + 29u, group, sum29 + bias_of_group);
+  store(rows, at, row + 30u, group, sum30 + bias_of_group);
+  store(rows, at, row + 31u, group, sum31 + bias_of_group);
+}
