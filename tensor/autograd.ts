@@ -13,8 +13,9 @@ import {
   scope,
   withOwner,
 } from "./context.ts";
-import { addInPlace, full } from "./fill.ts";
+import { addInPlace, copyInPlace, full } from "./fill.ts";
 import { checkFinite } from "./check_finite.ts";
+import { like } from "./kernel.ts";
 import type { Rng } from "./rng.ts";
 import { show, type Tensor } from "./tensor.ts";
 
@@ -167,6 +168,13 @@ function backwardOrder(outputs: readonly Tensor[]): Tensor[] {
   return order.reverse();
 }
 
+/** A copy that may be changed in place. */
+function copyOf(tensor: Tensor): Tensor {
+  const copy = like(tensor);
+  copyInPlace(copy, tensor);
+  return copy;
+}
+
 /** Sums of gradients by tensor. Each entry is a view of its own, so that buffers can be told apart. */
 class GradientSums {
   readonly #sums = new Map<Tensor, Tensor>();
@@ -176,8 +184,7 @@ class GradientSums {
     if (!sum) this.#sums.set(tensor, gradient.detach());
     else if (sum.storage.unshared) addInPlace(sum, gradient);
     else {
-      const copy = full(sum.shape, 0);
-      addInPlace(copy, sum);
+      const copy = copyOf(sum);
       addInPlace(copy, gradient);
       sum.dispose();
       this.#sums.set(tensor, copy);
@@ -281,11 +288,9 @@ export function backward(output: Tensor, upstream?: Tensor): void {
     for (const [tensor, gradient] of sums.entries()) {
       if (!tensor.requiresGrad) continue;
       if (tensor.grad) addInPlace(tensor.grad, gradient);
-      else if (gradient.storage.unshared) tensor.grad = keep(gradient);
       else {
-        const copy = full(gradient.shape, 0);
-        addInPlace(copy, gradient);
-        tensor.grad = keep(copy);
+        const own = gradient.storage.unshared ? gradient : copyOf(gradient);
+        tensor.grad = keep(own);
       }
     }
   });
