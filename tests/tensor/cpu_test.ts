@@ -1,0 +1,300 @@
+import assert from "node:assert/strict";
+import { openCpu } from "../../tensor/cpu.ts";
+import { bufferOf, command, compile, open, pipeline, wordsOf } from "./_cpu.ts";
+
+for (const threads of [0, 1, 2, 3, 5]) {
+  Deno.test(`commands run in order, each over all its workgroups, on ${threads} threads`, async () => {
+    using cpu = open(threads);
+    const n = 1009;
+    const out = cpu.allocate(4 * n, () => "out");
+    const count = pipeline(cpu, "count"), step = pipeline(cpu, "step");
+    cpu.dispatch(command(count, [out], 7, n));
+    const want = Array.from({ length: n }, (_, i) => i + 7);
+    for (let k = 0; k < 50; k++) {
+      cpu.dispatch(command(step, [out], k, n));
+      want.forEach((v, i) => want[i] = Math.imul(v, 3) + k | 0);
+    }
+    assert.deepEqual(await wordsOf(cpu, out, n), want);
+  });
+
+  Deno.test(`writes, dispatches and readbacks keep their order on ${threads} threads`, async () => {
+    using cpu = open(threads);
+    const buffer = bufferOf(cpu, [1, 1, 1, 1]);
+    const step = pipeline(cpu, "step");
+    const read: Promise<number[]>[] = [];
+    const want: number[][] = [];
+    for (let k = 0; k < 40; k++) {
+      // Some of the data are too large to travel with the arguments.
+      const large = cpu.allocate(40_000, () => "large");
+      const data = new Int32Array(10_000).fill(k);
+      cpu.dispatch(command(step, [large], 5, 100));
+      cpu.write(large, data);
+      cpu.write(buffer, Int32Array.of(k, k + 1, k + 2, k + 3));
+      cpu.dispatch(command(step, [buffer], 1, 4));
+      cpu.dispatch(command(step, [large], 1, 10_000));
+      read.push(wordsOf(cpu, buffer), wordsOf(cpu, large, 10_000));
+      cpu.dispatch(command(step, [buffer], 1, 4));
+      want.push(
+        [k, k + 1, k + 2, k + 3].map((v) => 3 * v + 1),
+        new Array(10_000).fill(3 * k + 1),
+      );
+      cpu.destroy([large]);
+    }
+    for (const [i, words] of (await Promise.all(read)).entries()) {
+      assert.deepEqual(words, want[i]);
+    }
+  });
+
+  Deno.test(`a trap names its kernel at the next readback, once, on ${threads} threads`, async () => {
+    using cpu = open(threads);
+    const out = bufferOf(cpu, [1, 2, 3, 4]);
+    const before = wordsOf(cpu, out);
+    cpu.dispatch(command(pipeline(cpu, "trap"), [out], 3, 100));
+    cpu.dispatch(command(pipeline(cpu, "step"), [out], 0, 4));
+    const results = await Promise.allSettled([
+      wordsOf(cpu, out),
+      cpu.sync(),
+    ]);
+    assert.deepEqual(await before, [1, 2, 3, 4]);
+    for (const result of results) {
+      assert(result.status === "rejected");
+      assert.match(
+        result.reason.message,
+        /^Cannot run test\.trap: unreachable/,
+      );
+    }
+    assert.deepEqual(await wordsOf(cpu, out), [3, 6, 9, 12]);
+  });
+
+  Deno.test(`live parameters reach the run they were given to on ${threads} threads`, async () => {
+    using cpu = open(threads);
+    const out = bufferOf(cpu, [0, 0, 0, 0, 0]);
+    const step = pipeline(cpu, "step");
+    const live = [{ offset: 0, bits: () => 0 }];
+    const program = cpu.prepare([
+      command(step, [out], 0, 5, live),
+      command(step, [out], 1, 5),
+      command(step, [out], 0, 5, live),
+    ]);
+    let want = 0;
+    for (let k = 0; k < 300; k++) { // more than a few in the queue at once
+      cpu.replay(program, Uint32Array.of(k, 2 * k));
+      want = Math.imul(want, 3) + k | 0;
+      want = Math.imul(want, 3) + 1 | 0;
+      want = Math.imul(want, 3) + 2 * k | 0;
+    }
+    assert.deepEqual(await wordsOf(cpu, out, 5), new Array(5).fill(want));
+  });
+}
+
+Deno.test("more commands than the ring holds wait for their turn", async () => {
+  for (const threads of [0, 2]) {
+    using cpu = open(threads);
+    const out = bufferOf(cpu, [0, 0, 0, 0]);
+    const step = command(pipeline(cpu, "step"), [out], 1, 4);
+    const program = cpu.prepare(new Array(300).fill(step));
+    let want = 0;
+    for (let k = 0; k < 100; k++) {
+      cpu.replay(program, new Uint32Array(0));
+      for (let i = 0; i < 300; i++) want = Math.imul(want, 3) + 1 | 0;
+    }
+    for (let k = 0; k < 20_000; k++) {
+      cpu.dispatch(step);
+      want = Math.imul(want, 3) + 1 | 0;
+    }
+    assert.deepEqual(await wordsOf(cpu, out), new Array(4).fill(want));
+  }
+});
+
+Deno.test("a grid of several axes is counted along x first", async () => {
+  using cpu = open(2);
+  const groups = [65535, 3, 2] as const;
+  const n = 65535 * 6;
+  const out = cpu.allocate(4 * n, () => "out");
+  cpu.dispatch(command(pipeline(cpu, "count"), [out], 1, groups));
+  const words = await wordsOf(cpu, out, n);
+  assert(words.every((word, i) => word === i + 1));
+});
+
+Deno.test("every thread has scratch memory of its own", async () => {
+  using cpu = open(3);
+  const n = 10_000;
+  const out = cpu.allocate(4 * n, () => "out");
+  cpu.dispatch(command(pipeline(cpu, "scratch"), [out], 0, n));
+  const addresses = new Set(await wordsOf(cpu, out, n));
+  assert(addresses.size <= 3);
+  for (const address of addresses) assert.equal(address % 16, 0);
+});
+
+Deno.test("timers fire while long work runs", async () => {
+  for (const threads of [0, 1, 2]) {
+    using cpu = open(threads);
+    const out = cpu.allocate(4 * 600, () => "out");
+    const work = pipeline(cpu, "work");
+    let ticks = 0;
+    const timer = setInterval(() => ticks++, 1);
+    for (let k = 0; k < 10; k++) {
+      cpu.dispatch(command(work, [out], 30_000, 600));
+    }
+    await cpu.sync();
+    clearInterval(timer);
+    assert(ticks >= 3, `${ticks} ticks on ${threads} threads`);
+  }
+});
+
+Deno.test("new memory is zero, also where memory was used before", async () => {
+  using cpu = open(2);
+  const step = pipeline(cpu, "step");
+  for (let k = 0; k < 30; k++) {
+    const buffer = cpu.allocate(4 * 5000, () => "a buffer");
+    const before = wordsOf(cpu, buffer, 5000);
+    cpu.dispatch(command(step, [buffer], 1, 5000));
+    cpu.destroy([buffer]);
+    assert((await before).every((word) => word === 0));
+    if (k % 3 === 0) await cpu.sync();
+  }
+});
+
+Deno.test("memory in use by queued work comes free when it must", async () => {
+  using cpu = open(2, 64); // 4 MiB
+  const step = pipeline(cpu, "step");
+  for (let k = 0; k < 20; k++) {
+    const buffer = cpu.allocate(1 << 20, () => "a buffer");
+    cpu.dispatch(command(step, [buffer], 1, 1000));
+    cpu.destroy([buffer]);
+  }
+  await cpu.sync();
+  const kept = cpu.allocate(1 << 20, () => "f32[4, 65536]");
+  assert.throws(() => cpu.allocate(2 << 20, () => "f32[8, 65536]"), {
+    name: "RangeError",
+    message:
+      /^Cannot allocate f32\[8, 65536\] as it takes 2097152 bytes: of the 4194304 .* most by .*f32\[4, 65536\] \(1048576\).*; use a smaller batch$/,
+  });
+  // A readback that finds no room for a copy waits instead.
+  cpu.dispatch(command(pipeline(cpu, "count"), [kept], 0, 1 << 18));
+  const rest = cpu.allocate(700_000, () => "the rest");
+  const read = cpu.read(kept, 1 << 20);
+  cpu.dispatch(command(step, [kept], 0, 1 << 18));
+  assert.equal(new Int32Array(await read)[77], 77);
+  cpu.dispatch(command(step, [kept], 0, 1 << 18));
+  cpu.write(kept, new Int32Array(1 << 18).fill(5));
+  assert.equal((await wordsOf(cpu, kept))[1000], 5);
+  cpu.destroy([rest]);
+});
+
+Deno.test("what does not compile is told at the next readback, and when it is run again", async () => {
+  using cpu = open(2);
+  const out = bufferOf(cpu, [1, 2, 3, 4]);
+  const broken = command(pipeline(cpu, "broken"), [out], 0);
+  const before = wordsOf(cpu, out);
+  cpu.dispatch(broken);
+  const failure = /^Cannot compile test\.broken: test:1:1: there is no broken$/;
+  const results = await Promise.allSettled([cpu.sync(), wordsOf(cpu, out)]);
+  assert.deepEqual(await before, [1, 2, 3, 4]);
+  for (const result of results) {
+    assert(result.status === "rejected");
+    assert.match(result.reason.message, failure);
+  }
+  assert.throws(() => cpu.dispatch(broken), { message: failure });
+  assert.throws(() => cpu.prepare([broken]), { message: failure });
+  assert.deepEqual(await wordsOf(cpu, out), [1, 2, 3, 4]);
+});
+
+Deno.test("a kernel that uses a binding which is not passed is refused", async () => {
+  using cpu = open(0);
+  const out = bufferOf(cpu, [0]);
+  const copy = cpu.compile({
+    ...pipeline(cpu, "copy").spec,
+    bindings: [{ binding: 1, writable: true }],
+  });
+  cpu.dispatch(command(copy, [out], 0));
+  await assert.rejects(cpu.sync(), {
+    message: "Cannot compile test.copy: it uses x, which is not passed",
+  });
+});
+
+Deno.test("windows are checked", () => {
+  using cpu = open(0);
+  const out = bufferOf(cpu, [0, 0, 0, 0]);
+  const { windows, ...rest } = command(pipeline(cpu, "step"), [out], 0);
+  assert.throws(
+    () => cpu.dispatch({ ...rest, windows: [{ ...windows[0]!, offset: 16 }] }),
+    /Cannot run test\.step\(\) as it reaches past its memory: bytes 16 to 32 of 16/,
+  );
+  assert.throws(() => cpu.write(out, new Uint8Array(20)), RangeError);
+  cpu.destroy([out]);
+  assert.throws(
+    () => cpu.dispatch({ ...rest, windows }),
+    /uses memory that was given back/,
+  );
+});
+
+Deno.test("an executor that is closed says so", async () => {
+  const cpu = openCpu(compile, { threads: 2 });
+  const out = bufferOf(cpu, [0, 0, 0, 0]);
+  cpu.dispatch(command(pipeline(cpu, "work"), [out], 100_000_000, 4));
+  const read = wordsOf(cpu, out);
+  cpu.close();
+  await assert.rejects(read, /The CPU executor is closed/);
+  assert.throws(
+    () => cpu.dispatch(command(pipeline(cpu, "step"), [out], 0)),
+    /The CPU executor is closed/,
+  );
+});
+
+Deno.test("the number of threads is checked", () => {
+  for (const threads of [-1, 65, 1.5, NaN]) {
+    assert.throws(() => openCpu(compile, { threads }), {
+      name: "RangeError",
+      message: /^Cannot run on .* DENOISE_THREADS must be a whole number/,
+    });
+  }
+});
+
+Deno.test("the executor describes itself", () => {
+  assert.match(
+    openCpu(compile, { threads: 1 }).info.adapter,
+    /^CPU \(1 thread, WebAssembly SIMD(, relaxed)?\)$/,
+  );
+  const { info } = openCpu(compile, { threads: 5 });
+  assert.match(info.adapter, /^CPU \(5 threads, /);
+  assert.equal(info.executor, "cpu");
+});
+
+const run = async (script: string) => {
+  const start = performance.now();
+  const { code, stdout, stderr } = await new Deno.Command(Deno.execPath(), {
+    args: ["eval", "--no-check", script],
+    env: { NO_COLOR: "1" },
+  }).output();
+  const decoder = new TextDecoder();
+  return {
+    code,
+    said: decoder.decode(stdout) + decoder.decode(stderr),
+    ms: performance.now() - start,
+  };
+};
+
+const helpers = new URL("./_cpu.ts", import.meta.url).href;
+
+for (
+  const [how, code, script] of [
+    ["its end", 0, ""],
+    ["Deno.exit", 3, "Deno.exit(3);"],
+    ["an error", 1, "throw new Error('on purpose');"],
+  ] as const
+) {
+  Deno.test(`threads at work do not keep a process from ${how}`, async () => {
+    const result = await run(`
+      const { bufferOf, command, compile, open, pipeline, wordsOf } =
+        await import(${JSON.stringify(helpers)});
+      const cpu = open(2);
+      const out = bufferOf(cpu, [1, 2, 3, 4]);
+      cpu.dispatch(command(pipeline(cpu, "step"), [out], 0, 4));
+      console.log((await wordsOf(cpu, out)).join());
+      cpu.dispatch(command(pipeline(cpu, "work"), [out], -1, 4000)); // hours
+      ${script}`);
+    assert.match(result.said, /^3,6,9,12\n/);
+    assert.equal(result.code, code, result.said);
+  });
+}
