@@ -44,6 +44,11 @@ export interface CompileOptions {
   readonly label?: string;
   /** Whether to use relaxed SIMD, fused multiply-add among it; defaults to whether there is any. */
   readonly relaxed?: boolean;
+  /**
+   * Whether four invocations run at a time where they can; defaults to whether most of the kernel's
+   * arithmetic is on single numbers.
+   */
+  readonly lanes?: boolean;
   /** Whether the memory is shared between threads; defaults to true. */
   readonly shared?: boolean;
 }

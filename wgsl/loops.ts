@@ -1,0 +1,420 @@
+/**
+ * What loops need not do again and again: values that do not change in them are computed before
+ * them, and an innermost loop whose indices provably stay in range, by a test before it, runs in a
+ * copy that does not limit them.
+ *
+ * @module
+ */
+import {
+  binary,
+  bitcast,
+  bodiesOf,
+  constant,
+  type Expr,
+  exprsOf,
+  isConst,
+  join,
+  lanesOf,
+  type Local,
+  type Lowered,
+  mapBodies,
+  mapExprs,
+  partsOf,
+  read,
+  select,
+  splat,
+  type Stmt,
+  U32,
+  u32,
+  visit,
+  visitExpr,
+  withParts,
+} from "./ir.ts";
+
+type Loop = Stmt & { op: "loop" };
+
+/** Treats all loops of a kernel, inner ones first. */
+export function optimize(lowered: Lowered): Lowered {
+  return { ...lowered, body: new Optimizer(lowered).body(lowered.body) };
+}
+
+class Optimizer {
+  #next = 0;
+  /** Values of registers that are set once. */
+  readonly #single = new Map<Local, Expr>();
+
+  constructor(lowered: Lowered) {
+    const counts = new Map<Local, number>();
+    visit(lowered.body, (s) => {
+      const local = s.op === "set"
+        ? s.local
+        : s.op === "atomic"
+        ? s.result
+        : null;
+      if (!local) return;
+      this.#next = Math.max(this.#next, local.id + 1);
+      counts.set(local, (counts.get(local) ?? 0) + 1);
+      if (s.op === "set") this.#single.set(local, s.value);
+      else counts.set(local, 2);
+    });
+    for (const [local, count] of counts) {
+      if (count > 1) this.#single.delete(local);
+    }
+  }
+
+  body(body: readonly Stmt[]): readonly Stmt[] {
+    return body.flatMap((s) => {
+      const inner = mapBodies(s, (body) => this.body(body));
+      return inner.op === "loop" ? this.#loop(inner) : [inner];
+    });
+  }
+
+  #loop(loop: Loop): Stmt[] {
+    const { before, loop: hoisted } = this.#hoist(loop);
+    const innermost = !contains(loop, "loop") && !contains(loop, "barrier");
+    return [...before, ...innermost ? this.#proven(hoisted) : [hoisted]];
+  }
+
+  // ---- Values that do not change
+
+  #hoist(loop: Loop): { before: Stmt[]; loop: Loop } {
+    const assigned = assignedIn([loop]);
+    const known = new Map<string, Local>();
+    const before: Stmt[] = [];
+    const constant = (e: Expr): boolean =>
+      (e.op !== "local" || !assigned.has(e.local)) &&
+      (e.op !== "load" || e.address.memory.constant) &&
+      partsOf(e).every(constant);
+    const replace = (e: Expr): Expr => {
+      const trivial = e.op === "const" || e.op === "local" ||
+        e.op === "input" ||
+        e.op === "load" && e.address.memory.space === "uniform";
+      if (trivial) return e;
+      if (!constant(e)) return withParts(e, partsOf(e).map(replace));
+      const key = keyOf(e);
+      let local = known.get(key);
+      if (!local) {
+        local = { id: this.#next++, name: "invariant", shape: e.shape };
+        known.set(key, local);
+        before.push({ op: "set", local, value: e });
+        this.#single.set(local, e);
+      }
+      return read(local);
+    };
+    const statement = (s: Stmt): Stmt =>
+      mapBodies(mapExprs(s, replace), (body) => body.map(statement));
+    return { before, loop: statement(loop) as Loop };
+  }
+
+  // ---- Indices that stay in range
+
+  #proven(loop: Loop): Stmt[] {
+    const rounds = roundsOf(loop, this.#steps(loop));
+    if (!rounds) return [loop];
+    const steps = this.#steps(loop);
+    const assigned = assignedIn([loop]);
+    const tests = new Map<string, Expr>();
+    const proven = new Set<string>();
+    for (const [at, s] of [...loop.body, ...loop.update].entries()) {
+      visit([s], (inner) => {
+        for (const e of exprsOf(inner)) {
+          visitExpr(e, (e) => {
+            if (e.op !== "limit" || proven.has(keyOf(e))) return;
+            const line = this.#line(e.index, at, steps, assigned);
+            const count = this.#line(e.count, at, steps, assigned);
+            if (!line || !count || count.steps.size > 0) return;
+            const test: Expr = {
+              op: "covers",
+              shape: { kind: "bool", width: 1 },
+              first: line.first,
+              steps: [...line.steps.values()],
+              rounds,
+              count: count.first,
+            };
+            tests.set(keyOf(test), test);
+            proven.add(keyOf(e));
+          });
+        }
+      });
+    }
+    if (tests.size === 0) return [loop];
+    const free = (e: Expr): Expr =>
+      e.op === "limit" && proven.has(keyOf(e))
+        ? free(e.index)
+        : withParts(e, partsOf(e).map(free));
+    const statement = (s: Stmt): Stmt =>
+      mapBodies(mapExprs(s, free), (body) => body.map(statement));
+    return [{
+      op: "if",
+      condition: [...tests.values()].reduce((a, b) => binary("and", a, b)),
+      then: [statement(loop)],
+      else: [loop],
+    }];
+  }
+
+  /** Registers that grow by the same amount in every round, and where in the round they do. */
+  #steps(loop: Loop): Map<Local, { by: Expr; at: number }> {
+    const assigned = assignedIn([loop]);
+    const counts = new Map<Local, number>();
+    visit([...loop.body, ...loop.update], (s) => {
+      if (s.op === "set") counts.set(s.local, (counts.get(s.local) ?? 0) + 1);
+      if (s.op === "atomic" && s.result) counts.set(s.result, 2);
+    });
+    let skipped = false;
+    visit(loop.body, (s) => {
+      if (s.op === "exit" && s.label === loop.next) skipped = true;
+    });
+    const steps = new Map<Local, { by: Expr; at: number }>();
+    for (const [at, s] of [...loop.body, ...loop.update].entries()) {
+      if (s.op !== "set" || counts.get(s.local) !== 1) continue;
+      if (skipped && at < loop.body.length) continue;
+      const { value, local } = s;
+      if (value.op !== "binary" || local.shape.kind === "f32") continue;
+      const isSelf = (e: Expr) => e.op === "local" && e.local === local;
+      const fixed = (e: Expr) => !dependsOn(e, assigned);
+      const { left, right } = value;
+      let by: Expr | null = null;
+      if (value.name === "add" && isSelf(left) && fixed(right)) by = right;
+      else if (value.name === "add" && isSelf(right) && fixed(left)) by = left;
+      else if (value.name === "sub" && isSelf(left) && fixed(right)) {
+        by = binary("sub", constant(right.shape, 0), right);
+      }
+      if (by) steps.set(local, { by: bitcast(by, "i32"), at });
+    }
+    return steps;
+  }
+
+  /** An integer as its value before the loop, and what each round adds to it; null if it bends. */
+  #line(
+    e: Expr,
+    at: number,
+    steps: ReadonlyMap<Local, { by: Expr; at: number }>,
+    assigned: ReadonlySet<Local>,
+    depth = 0,
+  ): Line | null {
+    if (!dependsOn(e, assigned)) {
+      const changes = (e: Expr): boolean =>
+        e.op === "load" && !e.address.memory.constant ||
+        partsOf(e).some(changes);
+      return changes(e) ? null : { first: e, steps: new Map() };
+    }
+    if (depth > 24) return null;
+    const line = (e: Expr) => this.#line(e, at, steps, assigned, depth + 1);
+    switch (e.op) {
+      case "local": {
+        const step = steps.get(e.local);
+        if (step) {
+          const early = at > step.at;
+          return {
+            first: e,
+            steps: new Map([[e.local, { by: step.by, early }]]),
+          };
+        }
+        const value = this.#single.get(e.local);
+        return value ? line(value) : null;
+      }
+      case "binary": {
+        const { name, left, right } = e;
+        const a = line(left), b = line(right);
+        if (!a || !b) return null;
+        if (name === "add" || name === "sub") return sum(name, a, b, e);
+        if (name === "mul" && b.steps.size === 0) return scaled(a, b.first);
+        if (name === "mul" && a.steps.size === 0) return scaled(b, a.first);
+        if (name === "shl" && isConst(b.first)) {
+          const factor = constant(left.shape, 2 ** (b.first.values[0]! & 31));
+          return isConst(b.first, b.first.values[0]) ? scaled(a, factor) : null;
+        }
+        return null;
+      }
+      case "bitcast": {
+        const a = line(e.value);
+        return a && e.value.shape.kind !== "f32"
+          ? { ...a, first: bitcast(a.first, e.shape.kind) }
+          : null;
+      }
+      case "lanes": {
+        const a = line(e.value);
+        return a && mapLine(a, (v) => lanesOf(v, e.lanes));
+      }
+      case "splat": {
+        const a = line(e.value);
+        return a && mapLine(a, (v) => splat(v, e.shape.width));
+      }
+      case "join": {
+        const parts = e.parts.map(line);
+        if (parts.some((p) => p === null)) return null;
+        const all = new Map<Local, { by: Expr; early: boolean }>();
+        const zero = constant({ kind: "i32", width: 1 }, 0);
+        for (const part of parts) {
+          for (const [local, { early }] of part!.steps) {
+            const by = join(
+              parts.map((p) => p!.steps.get(local)?.by ?? zero),
+            );
+            all.set(local, {
+              by,
+              early: early || (all.get(local)?.early ?? false),
+            });
+          }
+        }
+        return { first: join(parts.map((p) => p!.first)), steps: all };
+      }
+      case "select": {
+        if (dependsOn(e.condition, assigned)) return null;
+        const yes = line(e.yes), no = line(e.no);
+        if (!yes || !no) return null;
+        const all = new Map<Local, { by: Expr; early: boolean }>();
+        for (const [local, { early }] of [...yes.steps, ...no.steps]) {
+          const zero = constant({ kind: "i32", width: e.shape.width }, 0);
+          all.set(local, {
+            by: select(
+              e.condition,
+              yes.steps.get(local)?.by ?? zero,
+              no.steps.get(local)?.by ?? zero,
+            ),
+            early: early || (all.get(local)?.early ?? false),
+          });
+        }
+        return { first: select(e.condition, yes.first, no.first), steps: all };
+      }
+      default:
+        return null;
+    }
+  }
+}
+
+/** An integer that changes by the same steps in every round. Steps are i32. */
+interface Line {
+  readonly first: Expr;
+  readonly steps: ReadonlyMap<Local, { by: Expr; early: boolean }>;
+}
+
+function mapLine({ first, steps }: Line, f: (e: Expr) => Expr): Line {
+  return {
+    first: f(first),
+    steps: new Map(
+      [...steps].map(([local, s]) => [local, { ...s, by: f(s.by) }]),
+    ),
+  };
+}
+
+function scaled(line: Line, factor: Expr): Line {
+  return {
+    first: binary("mul", line.first, factor),
+    steps: new Map(
+      [...line.steps].map(([local, s]) => [
+        local,
+        { ...s, by: binary("mul", s.by, bitcast(factor, "i32")) },
+      ]),
+    ),
+  };
+}
+
+function sum(name: "add" | "sub", a: Line, b: Line, e: Expr): Line {
+  const steps = new Map(a.steps);
+  for (const [local, { by, early }] of b.steps) {
+    const old = steps.get(local);
+    const zero = constant({ kind: "i32", width: e.shape.width }, 0);
+    steps.set(local, {
+      by: binary(name, old?.by ?? zero, by),
+      early: early || (old?.early ?? false),
+    });
+  }
+  return { first: binary(name, a.first, b.first), steps };
+}
+
+/** How often a loop runs, if its condition compares a register that grows steadily; else null. */
+function roundsOf(
+  loop: Loop,
+  steps: ReadonlyMap<Local, { by: Expr; at: number }>,
+): Expr | null {
+  const { condition } = loop;
+  if (condition?.op !== "binary" || condition.left.op !== "local") return null;
+  const { name, left, right } = condition;
+  const step = steps.get(condition.left.local);
+  if (!step || left.shape.width > 1 || left.shape.kind === "bool") return null;
+  if (dependsOn(right, assignedIn([loop]))) return null;
+  const up = name === "lt" || name === "le";
+  const down = name === "gt" || name === "ge";
+  if (!up && !down) return null;
+  // A step that is not known is taken for one upwards if it is unsigned.
+  const { by } = step;
+  const sign = isConst(by)
+    ? Math.sign(by.values[0]!)
+    : left.shape.kind === "u32"
+    ? 1
+    : 0;
+  if (sign !== (up ? 1 : -1)) return null;
+  const size = bitcast(
+    up ? by : binary("sub", constant(by.shape, 0), by),
+    "u32",
+  );
+  const [from, to] = up ? [left, right] : [right, left];
+  const way = bitcast(binary("sub", to, from), "u32");
+  const inclusive = name === "le" || name === "ge";
+  const rounds = binary(
+    "add",
+    binary("div", inclusive ? way : binary("sub", way, u32(1)), size),
+    u32(1),
+  );
+  return select(condition, rounds, constant(U32, 0));
+}
+
+function contains(loop: Loop, op: Stmt["op"]): boolean {
+  let found = false;
+  visit([...loop.body, ...loop.update], (s) => {
+    if (s.op === op) found = true;
+  });
+  return found;
+}
+
+function assignedIn(body: readonly Stmt[]): Set<Local> {
+  const assigned = new Set<Local>();
+  visit(body, (s) => {
+    if (s.op === "set") assigned.add(s.local);
+    if (s.op === "atomic" && s.result) assigned.add(s.result);
+  });
+  return assigned;
+}
+
+function dependsOn(e: Expr, locals: ReadonlySet<Local>): boolean {
+  return e.op === "local" && locals.has(e.local) ||
+    partsOf(e).some((part) => dependsOn(part, locals));
+}
+
+const keys = new WeakMap<Expr, string>();
+
+/** A text that equal expressions share. */
+function keyOf(e: Expr): string {
+  let key = keys.get(e);
+  if (key !== undefined) return key;
+  const own = (() => {
+    switch (e.op) {
+      case "const":
+        return e.values.map((v) => Object.is(v, -0) ? "-0" : v).join();
+      case "local":
+        return e.local.id;
+      case "input":
+        return e.input;
+      case "load": {
+        const { memory, stride, offset } = e.address;
+        return [memory.space, memory.slot, stride, offset].join();
+      }
+      case "length":
+        return [e.memory.slot, e.stride].join();
+      case "unary":
+      case "binary":
+        return e.name;
+      case "lanes":
+        return e.lanes.join();
+      case "covers":
+        return e.steps.map((s) => s.early).join();
+      default:
+        return "";
+    }
+  })();
+  key = `${e.op} ${e.shape.kind}${e.shape.width} ${own}(${
+    partsOf(e).map(keyOf).join(" ")
+  })`;
+  keys.set(e, key);
+  return key;
+}
