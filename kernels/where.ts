@@ -5,13 +5,13 @@
  */
 import { apply, type Op } from "../tensor/autograd.ts";
 import { full } from "../tensor/fill.ts";
-import { empties, Kernel, requireThat } from "../tensor/kernel.ts";
+import { ceilDiv, empties, Kernel, requireThat } from "../tensor/kernel.ts";
 import {
   broadcastShapes,
   broadcastStrides,
   collapseAxes,
 } from "../tensor/shape.ts";
-import type { Tensor } from "../tensor/tensor.ts";
+import { sizeOf, type Tensor } from "../tensor/tensor.ts";
 import { sumTo } from "./reduce.ts";
 import source from "./where.wgsl" with { type: "text" };
 
@@ -29,38 +29,63 @@ const whereOp: Op<
       shape,
       Object.values(operands).map((x) => broadcastStrides(x.shape, shape)),
     );
-    const rank = collapsed.shape.length;
     requireThat(
-      rank <= 8,
+      collapsed.shape.length <= 8,
       "where",
       "at most 8 axes can be broadcast",
       operands,
     );
-    const halves = (name: string, list: readonly number[], fill: number) => {
-      const padded = [...new Array<number>(8 - rank).fill(fill), ...list];
-      return {
-        [`${name}0`]: padded.slice(0, 4),
-        [`${name}1`]: padded.slice(4),
-      };
-    };
-    const rows = collapsed.shape[0] ?? 1;
+    const { strides } = collapsed;
+    const length = collapsed.shape.at(-1) ?? 1;
+    const others = collapsed.shape.slice(0, -1).reverse();
+    const step = strides.map((own) => own.at(-1) ?? 0);
+    const fours = others.length === 0 ||
+      length % 4 === 0 && strides.every((own) =>
+          own.at(-1) === 0 ||
+          (own.at(-1) === 1 && own.slice(0, -1).every((n) => n % 4 === 0))
+        );
+    const shares = ceilDiv(length, fours ? 16 : 4);
+    const near = Math.min(8, shares);
+    const rows = others.at(-1) ?? 1;
+    const halves = (name: string, list: readonly number[]) => ({
+      [`${name}0`]: list.slice(0, 4),
+      [`${name}1`]: list.slice(4),
+    });
+    const inOrder = (i: number) => strides[i]!.slice(0, -1).reverse();
     const params = {
-      rows,
-      row: out.size / rows,
-      ...halves("shape", collapsed.shape, 1),
+      ...{ rows, row: sizeOf(others) / rows, length, step },
+      ...{ lanes: ceilDiv(shares, near) * near, near },
+      ...halves("shape", others),
+      ...halves("cond_strides", inOrder(0)),
+      ...halves("a_strides", inOrder(1)),
+      ...halves("b_strides", inOrder(2)),
     };
-    const split = ["out"];
-    Object.keys(operands).forEach((name, i) => {
-      const strides = collapsed.strides[i]!;
-      Object.assign(params, halves(`${name}_strides`, strides, 0));
-      if (strides[0]) split.push(name);
-    });
-    return kernel.run("choose", params, { ...operands, out }, {
-      constants: { IGNORED_BITS: Number(cond.dtype === "f32") },
-      workgroups: ({ rows, row }) => Math.ceil(Number(rows) * Number(row) / 64),
-      splitBy: "rows",
-      split,
-    });
+    const name = (x: string) => fours ? `${x}_fours` : x;
+    const cut = Object.keys(operands).filter((_, i) => strides[i]![0]);
+    const tensors = Object.entries({ ...operands, out }).map((
+      [x, tensor],
+    ) => [name(x), tensor]);
+    kernel.run(
+      fours ? "fours" : "elements",
+      params,
+      Object.fromEntries(tensors),
+      {
+        constants: {
+          IGNORED_BITS: Number(cond.dtype === "f32"),
+          AXES: others.length,
+        },
+        workgroups: ({ rows, row, length, lanes }) =>
+          ceilDiv(
+            others.length === 0
+              ? ceilDiv(Number(length), 16)
+              : Number(rows) * Number(row) * Number(lanes),
+            64,
+          ),
+        splitBy: others.length === 0 ? "length" : "rows",
+        split: [...cut, "out"].map(name),
+      },
+    );
+    return out;
   },
   backward: (dy, [cond, a, b], _, { needs }) => [
     null,
