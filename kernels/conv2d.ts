@@ -4,11 +4,20 @@
  * @module
  */
 import { apply, type Op } from "../tensor/autograd.ts";
-import { ceilDiv, empties, Kernel, requireThat } from "../tensor/kernel.ts";
+import {
+  ceilDiv,
+  empties,
+  Kernel,
+  type Params,
+  requireThat,
+} from "../tensor/kernel.ts";
 import type { Tensor } from "../tensor/tensor.ts";
+import geometry from "./_conv2d.wgsl" with { type: "text" };
+import subgroup from "./_subgroup.wgsl" with { type: "text" };
 import tile from "./_tile.wgsl" with { type: "text" };
 import { enoughInvocations, formOf, variantOf } from "./_variants.ts";
 import source from "./conv2d.wgsl" with { type: "text" };
+import bySubgroups from "./conv2d_subgroup.wgsl" with { type: "text" };
 import tiled from "./conv2d_tiled.wgsl" with { type: "text" };
 import { splitsOf } from "./matmul.ts";
 import { sum } from "./reduce.ts";
@@ -51,7 +60,13 @@ export interface Geometry {
 export type Size = readonly [height: number, width: number];
 type Shape4 = [number, number, number, number];
 
-const kernel = new Kernel("conv2d", source, tile, tiled);
+const kernel = new Kernel("conv2d", geometry, source, tile, tiled);
+const subgroupKernel = new Kernel(
+  "conv2d_subgroup",
+  geometry,
+  bySubgroups,
+  subgroup,
+);
 /** Pixels of a sum below which cutting it does not pay. */
 const LEAST_PIXELS = 256;
 
@@ -64,6 +79,25 @@ const UNUSED = {
   splits: 1,
   piece: 0,
 };
+
+/** A weight in the order in which subgroups read it: `[groups, taps, rows, channels]`, by fours. */
+function pack(
+  weight: Tensor,
+  params: Params & { groups: number; rows: number; channels: number },
+): Tensor {
+  const { groups, rows, channels } = params;
+  const taps = weight.shape[2]! * weight.shape[3]!;
+  const fours = ceilDiv(channels, 4);
+  return subgroupKernel.run(
+    "pack",
+    params,
+    { weight, packed_out: empties([groups, taps, rows, 4 * fours]) },
+    {
+      workgroups: () =>
+        ceilDiv(groups * rows * fours, subgroupKernel.code("PACK_SIZE")),
+    },
+  );
+}
 
 function runConvolve(
   x: Tensor,
@@ -89,7 +123,7 @@ function runConvolve(
     ceilDiv(outSize[1], phases[1]);
   const form = formOf(
     kernel,
-    kernel,
+    subgroupKernel,
     "convolve",
     variantOf({
       kind: "convolve",
@@ -97,23 +131,26 @@ function runConvolve(
       rows,
       cols: batch * pixels,
       k: channels,
-      byFour: false,
+      byFour: true, // weights are packed
     }),
   );
-  return kernel.run(
+  const all = {
+    ...UNUSED,
+    ...params,
+    batch,
+    has_bias: Number(bias !== undefined),
+    taps: weight.shape.slice(2),
+    size: x.shape.slice(2),
+    out_size: outSize,
+  };
+  return form.kernel.run(
     form.entry,
-    {
-      ...UNUSED,
-      ...params,
-      batch,
-      has_bias: Number(bias !== undefined),
-      taps: weight.shape.slice(2),
-      size: x.shape.slice(2),
-      out_size: outSize,
-    },
+    all,
     {
       x,
-      weight,
+      ...(form.kernel === subgroupKernel
+        ? { packed: pack(weight, all) }
+        : { weight }),
       bias: bias ?? empties([0]), // a binding must hold something, read or not
       out: empties([batch, groups * rows, ...outSize]),
     },
@@ -198,12 +235,10 @@ export function weightGradient(
   const [rows, channels, kh, kw] = shape as Shape4;
   const columns = channels * kh * kw;
   const [batch, , height, width] = small.shape as Shape4;
-  const invocations = groups * ceilDiv(rows / groups, 8) *
-    ceilDiv(columns, 8);
   const pixels = batch * height * width;
   const form = formOf(
     kernel,
-    kernel,
+    subgroupKernel,
     "weight_gradient",
     variantOf({
       kind: "weightGradient",
@@ -211,17 +246,20 @@ export function weightGradient(
       rows: rows / groups,
       cols: columns,
       k: pixels,
-      byFour: false,
+      byFour: width % 4 === 0,
     }),
   );
   const wanted = Math.min(
-    ceilDiv(enoughInvocations(), invocations),
+    ceilDiv(
+      enoughInvocations(),
+      groups * form.invocations(rows / groups, columns),
+    ),
     Math.floor(pixels / LEAST_PIXELS),
     batch * height,
   );
   const splits = splitsOf(batch, wanted, [large, small]);
   const out = empties([splits, ...shape]);
-  kernel.run(
+  form.kernel.run(
     form.entry,
     {
       ...UNUSED,
@@ -239,7 +277,11 @@ export function weightGradient(
       phases: [1, 1],
       step: stride,
     },
-    { x: large, dy: small, out },
+    {
+      x: large,
+      [form.kernel === subgroupKernel ? "dy_by_four" : "dy"]: small,
+      out,
+    },
     {
       workgroups: ({ splits }) =>
         ceilDiv(rows / groups, form.rows) * groups *

@@ -105,14 +105,24 @@ const CONVOLUTIONS: [string, number[], number[], d.Conv2dOptions][] = [
     padding: [0, 1, 2, 1],
   }],
   ["groups", [2, 6, 5, 5], [4, 3, 3, 3], { groups: 2, padding: 1 }],
+  ["lines of four pixels", [2, 5, 8, 8], [37, 5, 3, 3], { padding: 1 }],
+  ["one tap", [3, 36, 4, 12], [40, 36, 1, 1], {}],
+  ["groups, stride and lines of four", [2, 16, 9, 16], [72, 8, 3, 2], {
+    groups: 2,
+    stride: [1, 2],
+    padding: [1, 0],
+  }],
 ];
-for (const [name, xShape, weightShape, options] of CONVOLUTIONS) {
-  Deno.test(`conv2d() and its gradients by tile64 equal the plain ones for ${name}`, async () => {
+for (
+  const [variant, name, xShape, weightShape, options] of CONVOLUTIONS
+    .flatMap((row) => [["tile64", ...row], ["subgroup", ...row]] as const)
+) {
+  Deno.test(`conv2d() and its gradients by ${variant} equal the plain ones for ${name}`, async () => {
     const x = rng.normal(xShape).requireGrad();
     const weight = rng.normal(weightShape).requireGrad();
     const bias = rng.normal([weightShape[0]!]);
     const dy = rng.normal(d.conv2d(x, weight, bias, options).shape);
-    const [got, want] = both("tile64", () => {
+    const [got, want] = both(variant, () => {
       const y = d.conv2d(x, weight, bias, options);
       return [y, ...d.gradients(y, [x, weight], dy)];
     });

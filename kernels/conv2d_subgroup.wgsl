@@ -1,0 +1,174 @@
+// conv2d_subgroup: the products of _conv2d.wgsl, 32 x 32 sums per subgroup of 8 (_subgroup.wgsl).
+// dispatch  one workgroup per tile of 32 x 32. Past the edges lines are computed again and not stored:
+//           a return, as any branch, would cost a mask
+// convolve reads weights by four channels, so they are written down in that order first:
+//   packed[group, tap, row, c] = weight[group, row, c, tap], with zeros where channels end
+// weight_gradient reads dy by four pixels, so that the width of dy must be a multiple of four.
+@group(0) @binding(6) var<storage, read> packed: array<vec4f>;
+@group(0) @binding(7) var<storage, read_write> packed_out: array<vec4f>; // pack only
+@group(0) @binding(8) var<storage, read> dy_by_four: array<vec4f>;
+const PACK_SIZE = 64u;
+
+@compute @workgroup_size(PACK_SIZE)
+fn pack(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) grid: vec3u) {
+  let i = id.x + id.y * grid.x * PACK_SIZE;
+  let fours = (params.channels + 3u) / 4u;
+  let row = i / fours % params.rows;
+  let group = i / (fours * params.rows);
+  if (group >= params.groups) { return; }
+  let c = i % fours * 4u + vec4u(0u, 1u, 2u, 3u);
+  let valid = c < vec4u(params.channels);
+  let start = group * params.weight_group + row * params.weight_row;
+  var at = start + select(vec4u(0u), c * params.weight_channel, valid);
+  let taps = params.taps.x * params.taps.y;
+  var to = (group * taps * params.rows + row) * fours + i % fours;
+  for (var tap = 0u; tap < taps; tap++) {
+    packed_out[to] = select(vec4f(),
+      vec4f(weight[at.x], weight[at.y], weight[at.z], weight[at.w]), valid);
+    at += 1u;
+    to += params.rows * fours;
+  }
+}
+
+@compute @workgroup_size(WORKGROUP_SIZE)
+fn convolve(@builtin(workgroup_id) wg: vec3u, @builtin(num_workgroups) grid: vec3u,
+            @builtin(local_invocation_index) lane: u32) {
+  // The workgroup's rows, group, phase and columns, the fastest first: they share pixels of x.
+  var tile = wg.x + wg.y * grid.x;
+  let row_tiles = (params.rows + ROWS - 1u) / ROWS;
+  let row = tile % row_tiles * ROWS;
+  tile /= row_tiles;
+  let group = tile % params.groups;
+  tile /= params.groups;
+  let phase = vec2u(tile % params.phases.x, tile / params.phases.x % params.phases.y);
+  tile /= params.phases.x * params.phases.y;
+
+  let each = vec4u(0u, 1u, 2u, 3u);
+  let i = pixels_of(tile * COLUMNS + 4u * lane + each);
+  let plane = params.size.x * params.size.y;
+  let image = (i.n * params.groups + group) * params.channels * plane;
+  let last = params.channels - 1u;
+  let fours = (params.channels + 3u) / 4u;
+  let rows = min(row + 4u * lane + each, vec4u(params.rows - 1u));
+  let taps = params.taps.x * params.taps.y;
+  let origin = params.origin + vec2i(phase);
+  let phases = vec2i(params.phases);
+  for (var tap_y = 0u; tap_y < params.taps.x; tap_y++) {
+    let from_y = origin.x + i32(tap_y) * params.spacing.x;
+    let y = params.step.x * i.y + u32(from_y / phases.x); // negative ones wrap round to large ones
+    for (var tap_x = 0u; tap_x < params.taps.y; tap_x++) {
+      let from_x = origin.y + i32(tap_x) * params.spacing.y;
+      if (from_y % phases.x != 0 || from_x % phases.y != 0) { continue; }
+      let x = params.step.y * i.x + u32(from_x / phases.y);
+      let valid = (y < vec4u(params.size.x)) & (x < vec4u(params.size.y));
+      let at = select(vec4u(0u), image + y * params.size.y + x, valid);
+      let tap = tap_y * params.taps.y + tap_x;
+      var w = ((group * taps + tap) * params.rows + rows) * fours;
+      for (var c = 0u; c < params.channels; c += 4u) {
+        add_terms(packed[w.x], packed[w.y], packed[w.z], packed[w.w], load(at + c * plane, valid),
+          load(at + min(c + 1u, last) * plane, valid), load(at + min(c + 2u, last) * plane, valid),
+          load(at + min(c + 3u, last) * plane, valid));
+        w += 1u;
+      }
+    }
+  }
+
+  var biases = vec4f();
+  if (params.has_bias == 1u) {
+    let first = group * params.rows + rows;
+    biases = vec4f(bias[first.x], bias[first.y], bias[first.z], bias[first.w]);
+  }
+  store_all(row, place_of(i, phase, group), params.out_size.x * params.out_size.y, biases);
+}
+
+@compute @workgroup_size(WORKGROUP_SIZE)
+fn weight_gradient(@builtin(workgroup_id) wg: vec3u, @builtin(num_workgroups) grid: vec3u,
+                   @builtin(local_invocation_index) lane: u32) {
+  var tile = wg.x + wg.y * grid.x;
+  let row_tiles = (params.rows + ROWS - 1u) / ROWS;
+  let row = tile % row_tiles * ROWS;
+  tile /= row_tiles;
+  let group = tile % params.groups;
+  tile /= params.groups;
+  let count = params.channels * params.taps.x * params.taps.y;
+  let column_tiles = (count + COLUMNS - 1u) / COLUMNS;
+  let each = vec4u(0u, 1u, 2u, 3u);
+  let column = tile % column_tiles * COLUMNS + 4u * lane + each;
+  let split = tile / column_tiles;
+  let w = weights_of(column);
+
+  let plane = params.size.x * params.size.y;
+  let out_plane = params.out_size.x * params.out_size.y;
+  let rows = min(row + 4u * lane + each, vec4u(params.rows - 1u)) * out_plane;
+  // A piece is a run of lines of pixels, counted through all images.
+  let lines = params.batch * params.out_size.x;
+  let end = min((split + 1u) * params.piece, lines);
+  for (var line = split * params.piece; line < end; line++) {
+    let n = line / params.out_size.x;
+    let p_y = line % params.out_size.x;
+    let y = params.step.x * p_y + w.y;
+    let inside = y < vec4u(params.size.x);
+    let start = ((n * params.groups + group) * params.channels + w.channel) * plane +
+      y * params.size.y;
+    var d = ((n * params.groups + group) * params.rows * out_plane + p_y * params.out_size.y +
+      rows) / 4u;
+    var x = w.x;
+    for (var p_x = 0u; p_x < params.out_size.y; p_x += 4u) {
+      add_terms(dy_by_four[d.x], dy_by_four[d.y], dy_by_four[d.z], dy_by_four[d.w],
+        load_line(start, x, inside), load_line(start, x + params.step.y, inside),
+        load_line(start, x + 2u * params.step.y, inside),
+        load_line(start, x + 3u * params.step.y, inside));
+      x += 4u * params.step.y;
+      d += 1u;
+    }
+  }
+
+  let first = (split * params.groups + group) * params.rows * count;
+  let place = Place(first + column, w.valid & vec4<bool>(split < params.splits));
+  store_all(row, place, count, vec4f());
+}
+
+fn load_line(start: vec4u, x: vec4u, inside: vec4<bool>) -> vec4f {
+  let valid = inside & (x < vec4u(params.size.y));
+  return load(select(vec4u(0u), start + x, valid), valid);
+}
+
+// biases: of rows row + 4 * lane + (0 to 3)
+fn store_all(row: u32, place: Place, stride: u32, biases: vec4f) {
+  let bias0 = biases.x;
+  let bias1 = biases.y;
+  let bias2 = biases.z;
+  let bias3 = biases.w;
+  store(row + 0u, place, stride, sum00 + subgroupShuffle(bias0, 0u));
+  store(row + 1u, place, stride, sum01 + subgroupShuffle(bias1, 0u));
+  store(row + 2u, place, stride, sum02 + subgroupShuffle(bias2, 0u));
+  store(row + 3u, place, stride, sum03 + subgroupShuffle(bias3, 0u));
+  store(row + 4u, place, stride, sum04 + subgroupShuffle(bias0, 1u));
+  store(row + 5u, place, stride, sum05 + subgroupShuffle(bias1, 1u));
+  store(row + 6u, place, stride, sum06 + subgroupShuffle(bias2, 1u));
+  store(row + 7u, place, stride, sum07 + subgroupShuffle(bias3, 1u));
+  store(row + 8u, place, stride, sum08 + subgroupShuffle(bias0, 2u));
+  store(row + 9u, place, stride, sum09 + subgroupShuffle(bias1, 2u));
+  store(row + 10u, place, stride, sum10 + subgroupShuffle(bias2, 2u));
+  store(row + 11u, place, stride, sum11 + subgroupShuffle(bias3, 2u));
+  store(row + 12u, place, stride, sum12 + subgroupShuffle(bias0, 3u));
+  store(row + 13u, place, stride, sum13 + subgroupShuffle(bias1, 3u));
+  store(row + 14u, place, stride, sum14 + subgroupShuffle(bias2, 3u));
+  store(row + 15u, place, stride, sum15 + subgroupShuffle(bias3, 3u));
+  store(row + 16u, place, stride, sum16 + subgroupShuffle(bias0, 4u));
+  store(row + 17u, place, stride, sum17 + subgroupShuffle(bias1, 4u));
+  store(row + 18u, place, stride, sum18 + subgroupShuffle(bias2, 4u));
+  store(row + 19u, place, stride, sum19 + subgroupShuffle(bias3, 4u));
+  store(row + 20u, place, stride, sum20 + subgroupShuffle(bias0, 5u));
+  store(row + 21u, place, stride, sum21 + subgroupShuffle(bias1, 5u));
+  store(row + 22u, place, stride, sum22 + subgroupShuffle(bias2, 5u));
+  store(row + 23u, place, stride, sum23 + subgroupShuffle(bias3, 5u));
+  store(row + 24u, place, stride, sum24 + subgroupShuffle(bias0, 6u));
+  store(row + 25u, place, stride, sum25 + subgroupShuffle(bias1, 6u));
+  store(row + 26u, place, stride, sum26 + subgroupShuffle(bias2, 6u));
+  store(row + 27u, place, stride, sum27 + subgroupShuffle(bias3, 6u));
+  store(row + 28u, place, stride, sum28 + subgroupShuffle(bias0, 7u));
+  store(row + 29u, place, stride, sum29 + subgroupShuffle(bias1, 7u));
+  store(row + 30u, place, stride, sum30 + subgroupShuffle(bias2, 7u));
+  store(row + 31u, place, stride, sum31 + subgroupShuffle(bias3, 7u));
+}
