@@ -246,9 +246,10 @@ export function weightGradient(
       rows: rows / groups,
       cols: columns,
       k: pixels,
-      byFour: width % 4 === 0,
+      byFour: true, // or by single pixels
     }),
   );
+  const bySubgroup = form.kernel === subgroupKernel;
   const wanted = Math.min(
     ceilDiv(
       enoughInvocations(),
@@ -279,16 +280,19 @@ export function weightGradient(
     },
     {
       x: large,
-      [form.kernel === subgroupKernel ? "dy_by_four" : "dy"]: small,
+      dy: small,
+      ...(bySubgroup ? { dy_by_four: small } : {}),
       out,
     },
     {
       workgroups: ({ splits }) =>
         ceilDiv(rows / groups, form.rows) * groups *
         ceilDiv(columns, form.cols) * Number(splits),
-      constants: form.constants,
+      constants: bySubgroup
+        ? { BY_FOUR: Number(width % 4 === 0) }
+        : form.constants,
       ...(batch % splits === 0
-        ? { splitBy: "splits", split: ["x", "dy", "out"] }
+        ? { splitBy: "splits", split: ["x", "dy", "dy_by_four", "out"] }
         : {}),
     },
   );

@@ -3,11 +3,12 @@
 //           a return, as any branch, would cost a mask
 // convolve reads weights by four channels, so they are written down in that order first:
 //   packed[group, tap, row, c] = weight[group, row, c, tap], with zeros where channels end
-// weight_gradient reads dy by four pixels, so that the width of dy must be a multiple of four.
+// weight_gradient takes dy by four pixels of a line, as one vector where its width allows it.
 @group(0) @binding(6) var<storage, read> packed: array<vec4f>;
 @group(0) @binding(7) var<storage, read_write> packed_out: array<vec4f>; // pack only
 @group(0) @binding(8) var<storage, read> dy_by_four: array<vec4f>;
 const PACK_SIZE = 64u;
+override BY_FOUR = true; // whether the width of dy is a multiple of four
 
 @compute @workgroup_size(PACK_SIZE)
 fn pack(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) grid: vec3u) {
@@ -110,22 +111,29 @@ fn weight_gradient(@builtin(workgroup_id) wg: vec3u, @builtin(num_workgroups) gr
     let inside = y < vec4u(params.size.x);
     let start = ((n * params.groups + group) * params.channels + w.channel) * plane +
       y * params.size.y;
-    var d = ((n * params.groups + group) * params.rows * out_plane + p_y * params.out_size.y +
-      rows) / 4u;
+    let d = (n * params.groups + group) * params.rows * out_plane + p_y * params.out_size.y + rows;
     var x = w.x;
     for (var p_x = 0u; p_x < params.out_size.y; p_x += 4u) {
-      add_terms(dy_by_four[d.x], dy_by_four[d.y], dy_by_four[d.z], dy_by_four[d.w],
+      add_terms(gradients_at(d.x, p_x), gradients_at(d.y, p_x), gradients_at(d.z, p_x),
+        gradients_at(d.w, p_x),
         load_line(start, x, inside), load_line(start, x + params.step.y, inside),
         load_line(start, x + 2u * params.step.y, inside),
         load_line(start, x + 3u * params.step.y, inside));
       x += 4u * params.step.y;
-      d += 1u;
     }
   }
 
   let first = (split * params.groups + group) * params.rows * count;
   let place = Place(first + column, w.valid & vec4<bool>(split < params.splits));
   store_all(row, place, count, vec4f());
+}
+
+// Four pixels of a line, with zeros past its end.
+fn gradients_at(line: u32, x: u32) -> vec4f {
+  let at = line + x;
+  if (BY_FOUR) { return dy_by_four[at / 4u]; }
+  return select(vec4f(), vec4f(dy[at], dy[at + 1u], dy[at + 2u], dy[at + 3u]),
+    x + vec4u(0u, 1u, 2u, 3u) < vec4u(params.out_size.y));
 }
 
 fn load_line(start: vec4u, x: vec4u, inside: vec4<bool>) -> vec4f {
