@@ -13,8 +13,7 @@ import {
 } from "./check_global.ts";
 import { resolveType } from "./check_type.ts";
 import { fail, WgslError } from "./error.ts";
-import type { Entity, Scope } from "./scope.ts";
-import { unknown } from "./scope.ts";
+import { constantScope, type Entity, type Scope, unknown } from "./scope.ts";
 import { parse } from "./parser.ts";
 import type { GlobalSyntax, ModuleSyntax } from "./syntax.ts";
 import type { Position, Program, Variable } from "./tree.ts";
@@ -189,11 +188,12 @@ class Module implements Scope {
         return { kind: "function", function: checkFunction(syntax, this) };
     }
     if (syntax.keyword === "const") {
-      return { kind: "constant", operand: constantOf(syntax, this) };
+      const operand = constantOf(syntax, constantScope(this));
+      return { kind: "constant", operand };
     }
     if (syntax.keyword === "override") {
       const operand = overrideValue(syntax, this, this.#constants);
-      return { kind: "constant", operand };
+      return { kind: "constant", operand, isOverride: true };
     }
     const variable = checkVariable(syntax, this);
     this.#reached.push(variable);

@@ -34,6 +34,9 @@ import {
   widthOf,
 } from "./types.ts";
 
+/** Numbers in one value. */
+const MOST_NUMBERS = 65536;
+
 /** `type(args)`. */
 export function construct(
   type: Type,
@@ -42,6 +45,9 @@ export function construct(
 ): Operand {
   if (!isConstructible(type)) {
     fail(`A ${show(type)} cannot be made; declare a variable of it`, at);
+  }
+  if (leavesOf(type) > MOST_NUMBERS) {
+    fail(`A value of more than ${MOST_NUMBERS} numbers; use memory`, at);
   }
   if (args.length === 0) {
     return constant(type, Array(leavesOf(type)).fill(0), at);

@@ -56,7 +56,11 @@ export function checkEntry(
     attributes: readonly Attribute[],
     at: Position,
   ): Variable => {
-    builtins.push(builtinOf(name, type, attributes, at));
+    const builtin = builtinOf(name, type, attributes, at);
+    if (builtins.includes(builtin)) {
+      fail(`${name} is a second ${builtin}; remove one`, at);
+    }
+    builtins.push(builtin);
     const variable: Variable = {
       name,
       type,

@@ -22,7 +22,7 @@ import {
   type Operand,
   read,
 } from "./operand.ts";
-import type { Entity, Scope } from "./scope.ts";
+import { constantScope, type Entity, type Scope } from "./scope.ts";
 import type {
   AssertSyntax,
   AssignSyntax,
@@ -101,19 +101,22 @@ export function checkAssert(
   { condition, at }: AssertSyntax,
   scope: Scope,
 ): void {
-  const { value, type } = checkValue(condition, scope);
+  const { value, type } = checkValue(condition, constantScope(scope));
   if (!value || type !== BOOL) {
     fail("const_assert needs a constant condition; write consts only", at);
   }
   if (!value[0]) fail("The const_assert does not hold; correct the consts", at);
 }
 
-/** The value of a `const`, in a function or outside. */
+/** The value of a `const`, an `override` or a variable outside of functions. */
 export function constantOf(syntax: DeclarationSyntax, scope: Scope): Operand {
   const { name, at } = syntax;
   const operand = checkValue(syntax.value!, scope);
   if (!operand.value) {
-    fail(`The value of const ${name} is not constant; write let`, operand.at);
+    fail(
+      `The value of ${name} is not constant; write consts only, or let`,
+      operand.at,
+    );
   }
   if (!syntax.type) return operand;
   const type = constructibleType(syntax.type, scope);
@@ -333,7 +336,7 @@ class FunctionChecker implements Scope {
   #declaration(syntax: DeclarationSyntax): Statement | null {
     const { keyword, name, at, template } = syntax;
     if (keyword === "const") {
-      const operand = constantOf(syntax, this);
+      const operand = constantOf(syntax, constantScope(this));
       this.#declare(name, { kind: "constant", operand }, at);
       return null;
     }
@@ -427,7 +430,7 @@ class FunctionChecker implements Scope {
   }
 
   #caseValue(syntax: ExpressionSyntax, type: Type): number {
-    const operand = checkValue(syntax, this);
+    const operand = checkValue(syntax, constantScope(this));
     if (!operand.value) {
       fail("A case must be constant; write a const", syntax.at);
     }

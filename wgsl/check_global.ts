@@ -14,7 +14,7 @@ import {
   nodeAs,
   type Operand,
 } from "./operand.ts";
-import type { Scope } from "./scope.ts";
+import { constantScope, type Scope } from "./scope.ts";
 import type {
   Attribute,
   DeclarationSyntax,
@@ -62,7 +62,7 @@ function attributeValue(
   if (!arg || attribute.args.length > 1) {
     fail(`@${name} takes one argument; write @${name}(1)`, attribute.at);
   }
-  const { value, type, at } = checkValue(arg, scope);
+  const { value, type, at } = checkValue(arg, constantScope(scope));
   const number = Number(value?.[0] ?? -1);
   if (!value || /float|f32/.test(show(type)) || number < 0) {
     fail(`@${name} needs a constant integer; write @${name}(1)`, at);
@@ -284,6 +284,9 @@ function checkShared(
   }
 }
 
+/** The most that devices offer. */
+const MOST_INVOCATIONS = 1024;
+
 /** Sizes of a workgroup: one to three positive constants. */
 export function workgroupSize(
   attribute: Attribute,
@@ -294,5 +297,12 @@ export function workgroupSize(
     fail(`@workgroup_size of ${args.length} sizes; write one to three`, at);
   }
   const sizes = args.map((arg) => countOf(arg, scope));
+  const count = sizes.reduce((product, size) => product * size);
+  if (count > MOST_INVOCATIONS) {
+    fail(
+      `A workgroup of ${count} invocations; write at most ${MOST_INVOCATIONS}`,
+      at,
+    );
+  }
   return [sizes[0]!, sizes[1] ?? 1, sizes[2] ?? 1];
 }

@@ -84,12 +84,13 @@ class Parser {
       };
       fail(`Missing ${symbol} after ${after}; add it`, at);
     }
-    this.#unexpected(`${symbol} after ${after}`);
+    this.#unexpected(`"${symbol}" after ${after}`);
   }
 
   #unexpected(wanted: string): never {
-    const { text, at } = this.#token;
-    fail(`Found ${text.replace("template", "")}; expected ${wanted}`, at);
+    const { text, at, kind } = this.#token;
+    const found = kind === "end" ? text : `"${text.replace("template", "")}"`;
+    fail(`Found ${found}; expected ${wanted}`, at);
   }
 
   #name(what: string): string {
@@ -222,7 +223,7 @@ class Parser {
     const type = this.#accept(":") ? this.#type() : null;
     const value = this.#accept("=") ? this.#expression() : null;
     if (!value && (keyword === "const" || keyword === "let")) {
-      this.#unexpected(`= and a value after ${keyword} ${name}`);
+      this.#unexpected(`"=" and a value after ${keyword} ${name}`);
     }
     return {
       op: "declare",
@@ -291,7 +292,7 @@ class Parser {
     if (this.#accept(";")) return;
     this.#attributes();
     const { text, at, kind } = this.#token;
-    if (kind === "end") this.#unexpected("} to end the block");
+    if (kind === "end") this.#unexpected('"}" to end the block');
     switch (text) {
       case "{":
         into.push({ op: "block", body: this.#block(""), at });
@@ -386,7 +387,7 @@ class Parser {
       return { op: "assign", target, operator, value, step: false, at };
     }
     if (target.op !== "call") {
-      this.#unexpected("= or a call; declarations begin with let or var");
+      this.#unexpected('"=" or a call; declarations begin with let or var');
     }
     return { op: "evaluate", call: target, at };
   }
@@ -419,7 +420,7 @@ class Parser {
           if (this.#is(":") || this.#is("{")) break;
           values.push(this.#accept("default") ? null : this.#expression());
         } while (this.#accept(","));
-      } else this.#unexpected("case, default or }");
+      } else this.#unexpected('case, default or "}"');
       this.#accept(":");
       cases.push({ values, body: this.#block("case"), at });
     }

@@ -10,7 +10,11 @@ import type { FunctionNode, Position, Type, Variable } from "./tree.ts";
 /** What a name stands for. */
 export type Entity =
   | { readonly kind: "type"; readonly type: Type }
-  | { readonly kind: "constant"; readonly operand: Operand }
+  | {
+    readonly kind: "constant";
+    readonly operand: Operand;
+    readonly isOverride?: boolean;
+  }
   | { readonly kind: "variable"; readonly variable: Variable }
   | { readonly kind: "function"; readonly function: FunctionNode };
 
@@ -20,6 +24,20 @@ export interface Scope {
   lookup(name: string, at: Position): Entity | null;
   /** All names that can be seen, for hints. */
   names(): Iterable<string>;
+}
+
+/** A scope without overrides: what is known before any pipeline is made. */
+export function constantScope(scope: Scope): Scope {
+  return {
+    lookup(name, at) {
+      const entity = scope.lookup(name, at);
+      if (entity?.kind === "constant" && entity.isOverride) {
+        fail(`${name} is an override; write a const here`, at);
+      }
+      return entity;
+    },
+    names: () => scope.names(),
+  };
 }
 
 /** Throws the error of a name that means nothing, with the nearest that does. */

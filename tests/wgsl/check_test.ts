@@ -14,6 +14,7 @@ var<workgroup> tile: array<u32, 2 * K>;
 alias Four = vec4<f32>;
 override K = 3u;
 const A = array(1, 2.5, 3);
+const THREE = 3;
 fn f(q: ptr<function, u32>, by: u32) -> u32 { *q += by; return *q; }
 fn m() -> mat2x2f { return mat2x2f(1, 2, 3, 4); }
 `;
@@ -71,15 +72,15 @@ const TREES: Record<string, [body: string, tree: string][]> = {
     ],
     [
       "atomicAdd(&count, 1); let old = atomicMax(&count, p.n); workgroupBarrier(); " +
-      "let n = arrayLength(&out); let u = workgroupUniformLoad(&tile);",
+      "let n = arrayLength(&out); let u = workgroupUniformLoad(&tile[1]);",
       "@atomicAdd(&count, u32:1); let old: u32 = @atomicMax(&count, p.0); " +
       "@workgroupBarrier(); let n: u32 = @arrayLength(&out); " +
-      "let u: array<u32, 6> = @workgroupUniformLoad(&tile);",
+      "let u: u32 = @workgroupUniformLoad(&tile[u32:1]);",
     ],
   ],
   "keeps control flow": [
     [
-      "switch p.n { case 1, 2u: { out[0] = 1; } case K, default { break; } }",
+      "switch p.n { case 1, 2u: { out[0] = 1; } case THREE, default { break; } }",
       "switch p.0 [1,2] { out[u32:0] = f32:1; } [3,default] { break; }",
     ],
     [
@@ -189,7 +190,7 @@ Deno.test("checkWgsl() passes what the invocation is told", () => {
 const MISTAKES: [body: string, message: RegExp][] = [
   [
     "let a: f32 = 1u;",
-    /^wgsl:15:14: The value of a is u32, but must be f32; write f32\(…\)/,
+    /^wgsl:16:14: The value of a is u32, but must be f32; write f32\(…\)/,
   ],
   ["let a = p.n + p.k;", /No operator \+ for u32 and f32; convert one/],
   ["let a = -p.n;", /No operator - for u32; write i32/],
@@ -207,7 +208,7 @@ const MISTAKES: [body: string, message: RegExp][] = [
   ["let a = vec2f().z;", /vec2<f32> has no component z/],
   [
     "let a = 1; a = 2;",
-    /^wgsl:15:12: An assignment to a, which cannot change; declare it with var/,
+    /^wgsl:16:12: An assignment to a, which cannot change; declare it with var/,
   ],
   ["A[0] = 1;", /An assignment to the constant A/],
   ["x[0] = Four();", /read-only storage; declare it var<storage, read_write>/],
@@ -247,8 +248,11 @@ const MISTAKES: [body: string, message: RegExp][] = [
   ["let a = m()[p.n];", /mat2x2f at an index that is not constant/],
   ["let a = frexp(1.0);", /frexp\(\) is not supported; use/],
   ["let a = 1; let a = 2;", /a is declared a second time/],
-  ["const a = p.n;", /The value of const a is not constant/],
-  ["const_assert K == 4u;", /The const_assert does not hold/],
+  ["const a = p.n;", /The value of a is not constant/],
+  ["const_assert THREE == 4u;", /The const_assert does not hold/],
+  ["const a = K;", /K is an override; write a const here/],
+  ["switch p.n { case K { } default { } }", /K is an override/],
+  ["let a = array<f32, 100000>();", /more than 65536 numbers/],
   ["let a = &p.v.x;", /& before a component of a vector/],
   ["let a = *p.n;", /\* before u32/],
   ["var<workgroup> a: u32;", /A var<…> in a function/],
@@ -274,6 +278,7 @@ const WRONG: [source: string, message: RegExp][] = [
     /^a\.wgsl:2:26: A size must be a constant integer/,
   ],
   ["@compute @workgroup_size(0) fn main() { }", /A size of 0/],
+  ["@compute @workgroup_size(64, 64) fn main() { }", /4096 invocations/],
   ["@compute @workgroup_size(1) fn main(a: u32) { }", /a has no @builtin/],
   [
     "@compute @workgroup_size(1) fn main(@builtin(position) a: vec4f) { }",
