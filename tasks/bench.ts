@@ -4,6 +4,7 @@
  *
  * @module
  */
+import { deviceFlag } from "./_device.ts"; // before the engine, which opens the device
 import { denoise } from "../bench/denoise.ts";
 import { type Item, ITEMS } from "../bench/items.ts";
 import {
@@ -37,6 +38,7 @@ import { useTuned } from "./_tuned.ts";
 export const command = defineCommand({
   ...taskInfo("bench"),
   flags: {
+    ...deviceFlag,
     item: {
       type: "list",
       placeholder: "NAME[,NAME…]",

@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { deviceFlag } from "./_device.ts"; // before the engine, which opens the device
 import { cacheDir } from "../datasets/cache.ts";
 import {
   abs,
@@ -24,14 +25,17 @@ import {
   sync,
   type Tensor,
 } from "../mod.ts";
+import { CpuExecutor } from "../tensor/cpu.ts";
+import { deviceChoice, executor } from "../tensor/device.ts";
+import { listAdapters } from "../tensor/webgpu.ts";
 import { defineCommand, type Parsed, readEnv, runTask } from "./_cli.ts";
 import { taskInfo } from "./_tasks.ts";
-import { formatBytes, formatTable } from "./_text.ts";
+import { formatBytes, formatDuration, formatTable } from "./_text.ts";
 
 /** What `deno task doctor` accepts. */
 export const command = defineCommand({
   ...taskInfo("doctor"),
-  flags: {},
+  flags: { ...deviceFlag },
   notes:
     "The self-test compares the gradients of several kernels with differences of their values. Exit code 1 if one is wrong, or if there is no device.",
 });
@@ -117,11 +121,15 @@ export async function main(
   const probes = await selfTest();
   const failed = probes.filter(({ error }) => !(error <= ALLOWED));
   const bytesPerSecond = await copyRate();
+  const engine = executor();
   const report = {
     deno: Deno.version.deno,
     system: `${Deno.build.os} ${Deno.build.arch}`,
+    choice: deviceChoice(),
+    adapters: await listAdapters(),
     backend: readEnv("DENO_WEBGPU_BACKEND") ?? "chosen by the runtime",
     ...info,
+    ...engine instanceof CpuExecutor ? { cpu: engine.stats } : {},
     bytesPerSecond,
     cache: cacheDir(),
     memory: memory(),
@@ -134,12 +142,17 @@ export async function main(
   }
   const rows = [
     ["Deno", `${report.deno} on ${report.system}`],
+    ["Device", `${info.executor}, as ${report.choice.reason}`],
     [
-      "Adapter",
-      info.adapter + (info.software ? " (software: works, but slowly)" : ""),
+      info.executor === "cpu" ? "Processor" : "Adapter",
+      info.adapter +
+      (info.executor === "webgpu" && info.software
+        ? " (software: works, but slowly)"
+        : ""),
     ],
     ["Identifiers", info.vendor],
-    ["Backend", report.backend],
+    ["WebGPU adapters", report.adapters.join(", ") || "none"],
+    ["WebGPU backend", report.backend],
     ["Features", info.features.join(", ") || "none"],
     ["Largest buffer", formatBytes(info.maxBufferBytes)],
     ["Largest binding", formatBytes(info.maxBindingBytes)],
@@ -150,6 +163,14 @@ export async function main(
         formatBytes(info.maxSharedBytes)
       } shared`,
     ],
+    ...report.cpu
+      ? [[
+        "Compiled",
+        `${report.cpu.compiled} kernels in ${
+          formatDuration(report.cpu.compileMs / 1000)
+        }`,
+      ]]
+      : [],
     ["Copy rate", `${formatBytes(Math.round(bytesPerSecond))}/s`],
     ["Memory in use", formatBytes(report.memory.bytesInUse)],
     ["Data sets", report.cache],

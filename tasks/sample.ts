@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { deviceFlag } from "./_device.ts"; // before the engine, which opens the device
 import { resolveClasses } from "../mod.ts";
 import {
   asUsage,
@@ -28,6 +29,7 @@ export const command = defineCommand({
     description: "A run folder, or a checkpoint in one",
   }],
   flags: {
+    ...deviceFlag,
     count: {
       type: "integer",
       min: 1,

@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { deviceFlag } from "./_device.ts"; // before the engine, which opens the device
 import {
   Batches,
   checkRange,
@@ -51,6 +52,7 @@ export const command = defineCommand({
     choices: ["ddpm"],
   }],
   flags: {
+    ...deviceFlag,
     dataset: {
       type: "string",
       description:

@@ -50,8 +50,8 @@ export type Compile = (
 
 /** How many threads, and how much memory. */
 export interface CpuOptions {
-  /** Worker threads, 0 for none: then the host's thread computes, in slices. Defaults to one per core. */
-  readonly threads?: number;
+  /** Worker threads, 0 to 64. Without any the host's thread computes, in slices. */
+  readonly threads: number;
   /** Where memory ends, in pages of 64 KiB; defaults to 4 GiB. */
   readonly maxPages?: number;
 }
@@ -119,21 +119,17 @@ interface Waiter {
  * wait for them.
  *
  * @param compile The compiler of WGSL.
- * @throws {RangeError} If the number of threads is not a whole number from 0 to 64.
  * @throws {Error} If the runtime grants no shared memory.
  */
 export function openCpu(
   compile: Compile,
-  options: CpuOptions = {},
+  options: CpuOptions,
 ): CpuExecutor {
-  const { threads = Math.min(64, navigator.hardwareConcurrency || 1) } =
-    options;
-  if (!(Number.isInteger(threads) && threads >= 0 && threads <= 64)) {
-    throw new RangeError(
-      `Cannot run on ${threads} threads as DENOISE_THREADS must be a whole number from 1 to 64`,
-    );
-  }
-  return new CpuExecutor(compile, threads, options.maxPages ?? MAX_PAGES);
+  return new CpuExecutor(
+    compile,
+    options.threads,
+    options.maxPages ?? MAX_PAGES,
+  );
 }
 
 /** The executor. Use `openCpu`. */

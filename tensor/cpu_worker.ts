@@ -144,7 +144,7 @@ export function makeThread(
       see(Math.max(from, to) + last);
       bytes.set(bytes.subarray(from + first, from + last), to + first);
     } else if (kind === PATCH) {
-      see(from + 4 * last);
+      see(Math.max(from, to) + 4 * last);
       for (let i = first; i < last; i++) {
         const target = words[(to >>> 2) + i]! >>> 0;
         see(target + 4);

@@ -5,12 +5,65 @@
  * @module
  */
 import { context } from "./context.ts";
+import {
+  type DeviceName,
+  deviceNamed,
+  environment,
+  threadsNamed,
+} from "./device_choice.ts";
 import type { DeviceInfo, Executor } from "./executor.ts";
-import { openWebGpu } from "./webgpu.ts";
+import { findAdapter, isSoftware, nameOf, openWebGpu } from "./webgpu.ts";
 
-const opened: Executor | Error = await openWebGpu().catch((error: unknown) =>
+/** Whether `auto` leaves a software driver alone and computes on the CPU directly. */
+const AUTO_TAKES_CPU = false;
+
+/** Which device was asked for, and why it is the one in use. */
+export interface DeviceChoice {
+  /** `DENOISE_DEVICE`, or `auto`. */
+  readonly asked: DeviceName;
+  /** One clause. */
+  readonly reason: string;
+}
+
+let choice: DeviceChoice = { asked: "auto", reason: "nothing else was asked" };
+
+const opened: Executor | Error = await open().catch((error: unknown) =>
   error instanceof Error ? error : new Error(String(error))
 );
+
+async function open(): Promise<Executor> {
+  const asked = deviceNamed(environment("DENOISE_DEVICE"));
+  const choose = (reason: string) => choice = { asked, reason };
+  if (asked !== "auto") {
+    choose("it was asked for");
+    return asked === "cpu"
+      ? await openCpuDevice()
+      : await openWebGpu(await findAdapter());
+  }
+  const adapter = await findAdapter().catch((error: Error) => error);
+  if (!(adapter instanceof Error) && !isSoftware(adapter)) {
+    choose(`${nameOf(adapter)} is a GPU`);
+    return await openWebGpu(adapter);
+  }
+  choose(
+    adapter instanceof Error
+      ? "there is no GPU adapter"
+      : `the only adapter, ${nameOf(adapter)}, is a software driver`,
+  );
+  if (AUTO_TAKES_CPU) return await openCpuDevice();
+  if (adapter instanceof Error) throw adapter;
+  return await openWebGpu(adapter);
+}
+
+/** Loaded only where it is used. */
+async function openCpuDevice(): Promise<Executor> {
+  const threads = threadsNamed(environment("DENOISE_THREADS"));
+  const [{ openCpu }, { compileWgsl }] = await Promise.all([
+    import("./cpu.ts"),
+    import("../wgsl/compile.ts"),
+  ]);
+  return openCpu(compileWgsl, { threads });
+}
 
 /**
  * The executor in use; inside a captured step, what takes it down.
@@ -31,6 +84,11 @@ export function executor(): Executor {
  */
 export function deviceInfo(): DeviceInfo {
   return executor().info;
+}
+
+/** Which device was asked for, and why it is the one in use. */
+export function deviceChoice(): DeviceChoice {
+  return choice;
 }
 
 /** Why there is no device, or null if there is one. */

@@ -130,11 +130,11 @@ function remedy(): string {
 }
 
 /**
- * Takes the fastest adapter and a device with all limits and features the engine can use.
+ * The fastest adapter.
  *
- * @throws {NoDeviceError} If the machine has no adapter; the message says what to install.
+ * @throws {NoDeviceError} If the machine has none; the message says what to install.
  */
-export async function openWebGpu(): Promise<Executor> {
+export async function findAdapter(): Promise<GPUAdapter> {
   const gpu = navigator.gpu as GPU | undefined;
   if (!gpu) {
     throw new NoDeviceError(
@@ -147,6 +147,45 @@ export async function openWebGpu(): Promise<Executor> {
   if (!adapter) {
     throw new NoDeviceError(`Cannot find a GPU adapter. ${remedy()}`);
   }
+  return adapter;
+}
+
+/** Names of all adapters that WebGPU offers; software drivers are marked. For people. */
+export async function listAdapters(): Promise<string[]> {
+  const gpu = navigator.gpu as GPU | undefined;
+  const wishes: GPURequestAdapterOptions[] = [
+    { powerPreference: "high-performance" },
+    { powerPreference: "low-power" },
+    { forceFallbackAdapter: true },
+  ];
+  const found = await Promise.all(
+    wishes.map((wish) => gpu?.requestAdapter(wish)),
+  );
+  const names = found.flatMap((adapter) =>
+    adapter
+      ? [nameOf(adapter) + (isSoftware(adapter) ? " (software)" : "")]
+      : []
+  );
+  return [...new Set(names)];
+}
+
+/** What an adapter calls itself. */
+export function nameOf({ info }: GPUAdapter): string {
+  return info.description || info.device || "unnamed adapter";
+}
+
+/** Whether an adapter is the processor, behind a driver. */
+export function isSoftware({ info }: GPUAdapter): boolean {
+  return info.isFallbackAdapter ||
+    /llvmpipe|swiftshader|software/i.test(info.description);
+}
+
+/**
+ * Opens a device with all limits and features that the engine can use.
+ *
+ * @param adapter From `findAdapter`, not used before.
+ */
+export async function openWebGpu(adapter: GPUAdapter): Promise<Executor> {
   const requiredLimits: Record<string, number> = {};
   for (const name of WANTED_LIMITS) {
     requiredLimits[name] = adapter.limits[name];
@@ -209,11 +248,10 @@ class WebGpuExecutor implements Executor {
     const limits = device.limits;
     this.info = {
       executor: "webgpu",
-      adapter: info.description || info.device || "unnamed adapter",
+      adapter: nameOf(adapter),
       vendor: [info.vendor, info.architecture, info.device].filter(Boolean)
         .join(" "),
-      software: info.isFallbackAdapter ||
-        /llvmpipe|swiftshader|software/i.test(info.description),
+      software: isSoftware(adapter),
       features: [...device.features].sort(),
       maxBufferBytes: limits.maxBufferSize,
       maxBindingBytes: Math.min(

@@ -10,7 +10,7 @@ const ROOT = new URL("../", import.meta.url);
 
 const SCRIPT = (host: string) => `
 import {
-  add, gradients, Linear, loadDigits, matmul, mseLoss, relu, Rng, scope, SGD, tensor,
+  add, deviceInfo, gradients, Linear, loadDigits, matmul, mseLoss, relu, Rng, scope, SGD, tensor,
 } from "http://${host}/mod.ts";
 
 const product = matmul(tensor([[1, 2], [3, 4]]), tensor([[5, 6], [7, 8]]));
@@ -29,6 +29,7 @@ for (let step = 0; step < 10; step++) {
 }
 const values = await Promise.all(losses.map((loss) => loss.item()));
 console.log(JSON.stringify({
+  executor: deviceInfo().executor,
   product: await product.toArray(),
   first: values[0], last: values.at(-1),
   sum: await add(1, 2).item(),
@@ -38,7 +39,7 @@ console.log(JSON.stringify({
 
 async function importFrom(
   script: (host: string) => string,
-  ...flags: string[]
+  env: Record<string, string> = {},
 ) {
   const requested: string[] = [];
   const server = Deno.serve(
@@ -63,11 +64,11 @@ async function importFrom(
           "run",
           "--no-prompt",
           `--allow-import=${host}`,
-          ...flags,
+          ...Object.keys(env).map((variable) => `--allow-env=${variable}`),
           "main.ts",
         ],
         cwd: folder,
-        env: { DENO_DIR: `${folder}/cache`, NO_COLOR: "1" },
+        env: { DENO_DIR: `${folder}/cache`, NO_COLOR: "1", ...env },
         stdin: "null",
       },
     ).output();
@@ -100,6 +101,17 @@ Deno.test("mod.ts works when imported over HTTP with no other permission", async
     !requested.some((path) => path.startsWith("/tasks/")),
     "tasks are not for import",
   );
+});
+
+Deno.test("imported over HTTP, it computes on the CPU's threads when that is asked", async () => {
+  const { success, stdout, stderr } = await importFrom(SCRIPT, {
+    DENOISE_DEVICE: "cpu",
+  });
+  assert.ok(success, stderr);
+  const result = JSON.parse(stdout);
+  assert.equal(result.executor, "cpu");
+  assert.deepEqual(result.product, [[19, 22], [43, 50]]);
+  assert.ok(result.last < result.first / 2);
 });
 
 Deno.test("mod.ts reaches only relative, node: and fully-qualified npm: modules", async () => {

@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { openCpu } from "../../tensor/cpu.ts";
+import { deviceNamed, threadsNamed } from "../../tensor/device_choice.ts";
 import { bufferOf, command, compile, open, pipeline, wordsOf } from "./_cpu.ts";
 
 for (const threads of [0, 1, 2, 3, 5]) {
@@ -71,17 +72,25 @@ for (const threads of [0, 1, 2, 3, 5]) {
     const out = bufferOf(cpu, [0, 0, 0, 0, 0]);
     const step = pipeline(cpu, "step");
     const live = [{ offset: 0, bits: () => 0 }];
-    const program = cpu.prepare([
+    // The arguments of the program come to lie where memory has grown behind the threads' backs.
+    cpu.dispatch(command(step, [out], 0, 5));
+    await cpu.sync();
+    for (let k = 0; k < 4000; k++) cpu.allocate(10_000, () => "something");
+    const commands = Array.from({ length: 100 }, () => [
       command(step, [out], 0, 5, live),
       command(step, [out], 1, 5),
       command(step, [out], 0, 5, live),
-    ]);
+    ]).flat();
+    const program = cpu.prepare(commands);
     let want = 0;
-    for (let k = 0; k < 300; k++) { // more than a few in the queue at once
-      cpu.replay(program, Uint32Array.of(k, 2 * k));
-      want = Math.imul(want, 3) + k | 0;
-      want = Math.imul(want, 3) + 1 | 0;
-      want = Math.imul(want, 3) + 2 * k | 0;
+    for (let k = 0; k < 90; k++) { // more than the ring holds
+      const words = Uint32Array.from({ length: 200 }, (_, i) => i * k);
+      cpu.replay(program, words);
+      for (let i = 0; i < 200; i += 2) {
+        want = Math.imul(want, 3) + i * k | 0;
+        want = Math.imul(want, 3) + 1 | 0;
+        want = Math.imul(want, 3) + (i + 1) * k | 0;
+      }
     }
     assert.deepEqual(await wordsOf(cpu, out, 5), new Array(5).fill(want));
   });
@@ -242,11 +251,22 @@ Deno.test("an executor that is closed says so", async () => {
   );
 });
 
-Deno.test("the number of threads is checked", () => {
-  for (const threads of [-1, 65, 1.5, NaN]) {
-    assert.throws(() => openCpu(compile, { threads }), {
+Deno.test("DENOISE_DEVICE and DENOISE_THREADS are checked", () => {
+  assert.equal(deviceNamed(undefined), "auto");
+  assert.equal(deviceNamed("cpu"), "cpu");
+  assert.throws(() => deviceNamed("gpu"), {
+    name: "RangeError",
+    message: /^Unknown DENOISE_DEVICE "gpu".* Allowed: auto, webgpu, cpu$/,
+  });
+  assert.equal(threadsNamed(undefined), navigator.hardwareConcurrency);
+  assert.equal(threadsNamed("0"), 0);
+  assert.equal(threadsNamed("64"), 64);
+  for (const text of ["-1", "65", "1.5", "two", "1e1", "100"]) {
+    assert.throws(() => threadsNamed(text), {
       name: "RangeError",
-      message: /^Cannot run on .* DENOISE_THREADS must be a whole number/,
+      message:
+        `Cannot compute on ${text} threads as DENOISE_THREADS must be a ` +
+        "whole number from 1 to 64",
     });
   }
 });

@@ -14,6 +14,7 @@ Deno.test("without a device the import works, and the first op says what to inst
     args: ["eval", "--no-check", script],
     env: {
       DENO_WEBGPU_BACKEND: "vulkan",
+      DENOISE_DEVICE: "webgpu",
       VK_DRIVER_FILES: "/nonexistent",
       VK_ICD_FILENAMES: "/nonexistent",
       NO_COLOR: "1",
@@ -35,7 +36,7 @@ Deno.test("without a device the import works, and the first op says what to inst
 Deno.test("deviceInfo() describes a device that can run this engine", async () => {
   assert.equal(d.deviceError(), null);
   const info = d.deviceInfo();
-  assert.equal(info.executor, "webgpu");
+  assert(["webgpu", "cpu"].includes(info.executor));
   assert(info.adapter.length > 0);
   assert(info.maxBindingBytes >= 2 ** 27);
   assert(info.maxBindingBytes <= info.maxBufferBytes);
