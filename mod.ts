@@ -58,6 +58,10 @@ export * from "./kernels/shape.ts";
 export { logSoftmax, softmax } from "./kernels/softmax.ts";
 export * from "./kernels/unary.ts";
 export { upsampleBilinear, upsampleNearest } from "./kernels/upsample.ts";
+export {
+  upsampleConv2d,
+  type UpsampleConv2dOptions,
+} from "./kernels/upsample_conv2d.ts";
 export { where } from "./kernels/where.ts";
 export * from "./models/diffusion.ts";
 export * from "./models/noise_schedule.ts";

@@ -12,7 +12,7 @@ import { matmul } from "../kernels/matmul.ts";
 import { concat, reshape } from "../kernels/shape.ts";
 import { attentionWeights } from "../kernels/softmax.ts";
 import { silu } from "../kernels/unary.ts";
-import { upsampleNearest } from "../kernels/upsample.ts";
+import { upsampleConv2d } from "../kernels/upsample_conv2d.ts";
 import { Conv2d, type Conv2dLayerOptions } from "../nn/conv2d.ts";
 import { Embedding } from "../nn/embedding.ts";
 import { varianceScaling, zeros } from "../nn/init.ts";
@@ -382,7 +382,10 @@ export class UNet extends Module {
         h = layer.forward(concat([h, skips.pop()!], 1), e, inputs);
         h = attn[j]?.forward(h) ?? h;
       });
-      if (upsample) h = upsample.conv.forward(upsampleNearest(h, { scale: 2 }));
+      if (upsample) {
+        const { weight, bias } = upsample.conv;
+        h = upsampleConv2d(h, weight, bias!, { padding: 1 });
+      }
     }
     return this.conv_out.forward(this.norm_out.forward(h));
   }
