@@ -111,9 +111,10 @@ export function makeThread(
   let bytes = new Uint8Array(memory.buffer);
   let words = new Int32Array(memory.buffer);
 
-  /** Sees all of the memory, which may have grown. */
+  /** Sees all of the memory, which may have grown; this thread hears of it late unless it grows, too. */
   function see(end: number): void {
     if (end <= bytes.length) return;
+    memory.grow(0);
     bytes = new Uint8Array(memory.buffer);
     words = new Int32Array(memory.buffer);
   }

@@ -532,24 +532,6 @@ export class ValueEmitter {
   #float(e: Expr & { op: "binary" }, vector: boolean): void {
     const { f } = this;
     const { name, left, right } = e;
-    if (vector && this.relaxed && (name === "add" || name === "sub")) {
-      // A product and a sum in one instruction.
-      const product = (x: Expr) => x.op === "binary" && x.name === "mul";
-      if (product(right) && right.op === "binary") {
-        this.value(right.left);
-        this.value(right.right);
-        this.value(left);
-        f.op(name === "add" ? "f32x4.relaxed_madd" : "f32x4.relaxed_nmadd");
-        return;
-      }
-      if (name === "add" && product(left) && left.op === "binary") {
-        this.value(left.left);
-        this.value(left.right);
-        this.value(right);
-        f.op("f32x4.relaxed_madd");
-        return;
-      }
-    }
     if (name in FLOAT) {
       this.value(left);
       this.value(right);

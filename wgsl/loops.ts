@@ -8,7 +8,6 @@
 import {
   binary,
   bitcast,
-  bodiesOf,
   constant,
   type Expr,
   exprsOf,
