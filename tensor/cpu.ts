@@ -246,7 +246,6 @@ export class CpuExecutor implements Executor {
     buffer: DeviceBuffer,
     data: ArrayBufferView<ArrayBuffer>,
     offset = 0,
-    unused = false,
   ): void {
     const target = buffer as CpuBuffer;
     const source = new Uint8Array(
@@ -257,7 +256,7 @@ export class CpuExecutor implements Executor {
     const { byteLength } = source;
     const to = addressOf(target, offset, byteLength, () => "a write");
     if (byteLength === 0) return;
-    if (unused || this.#hasRun(target.usedUntil)) {
+    if (this.#hasRun(target.usedUntil)) {
       this.#heap.bytes.set(source, to);
       return;
     }

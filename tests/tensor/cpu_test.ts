@@ -151,6 +151,25 @@ Deno.test("timers fire while long work runs", async () => {
   }
 });
 
+Deno.test("a write does not overtake work that was flushed but has not run", async () => {
+  using cpu = open(2);
+  const slot = cpu.allocate(4000, () => "slot");
+  const results = Array.from(
+    { length: 10 },
+    () => cpu.allocate(4000, () => "out"),
+  );
+  const work = pipeline(cpu, "work"), copy = pipeline(cpu, "copy");
+  for (const [k, out] of results.entries()) {
+    cpu.write(slot, new Int32Array(1000).fill(k));
+    cpu.dispatch(command(work, [out], 100_000, 100));
+    cpu.dispatch(command(copy, [out, slot], 0, 1000));
+    cpu.flush();
+  }
+  for (const [k, out] of results.entries()) {
+    assert.deepEqual(await wordsOf(cpu, out), new Array(1000).fill(k));
+  }
+});
+
 Deno.test("new memory is zero, also where memory was used before", async () => {
   using cpu = open(2);
   const step = pipeline(cpu, "step");
