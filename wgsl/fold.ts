@@ -23,12 +23,9 @@ const clamp: Lane = (x, low, high) => Math.min(Math.max(x!, low!), high!);
 const FLOATS: Readonly<Record<string, Lane>> = {
   abs: Math.abs,
   acos: Math.acos,
-  acosh: Math.acosh,
   asin: Math.asin,
-  asinh: Math.asinh,
   atan: Math.atan,
   atan2: Math.atan2,
-  atanh: Math.atanh,
   ceil: Math.ceil,
   clamp,
   cos: Math.cos,

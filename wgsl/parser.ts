@@ -23,7 +23,7 @@ import type {
 import type { BinaryOperator } from "./tree.ts";
 
 /** How deeply brackets and blocks may nest, and how many operators may follow one another. */
-const DEEPEST = 128, LONGEST = 1024;
+const DEEPEST = 128, LONGEST = 256;
 
 const ONE_OF = {
   product: ["*", "/", "%"],
