@@ -110,7 +110,7 @@ function checkName({ name, template, at }: NameSyntax, scope: Scope): Operand {
 }
 
 /** A variable where it is named. */
-export function variableOperand(variable: Variable, at: Position): Operand {
+function variableOperand(variable: Variable, at: Position): Operand {
   const node = { op: "variable", variable, type: variable.type, at } as const;
   if (variable.kind !== "var") return runtime(node);
   const { space } = variable;

@@ -11,7 +11,7 @@ import type { AnyScalar, Leaf } from "./types.ts";
 type Lane = (...x: number[]) => number;
 
 /** Half to even. */
-export function roundEven(x: number): number {
+function roundEven(x: number): number {
   const low = Math.floor(x), rest = x - low;
   if (rest === 0) return x;
   if (rest !== 0.5) return rest < 0.5 && low === 0 ? 0 : Math.round(x);

@@ -119,7 +119,7 @@ export function structType(
 }
 
 /** The next multiple. */
-export function roundUp(value: number, multiple: number): number {
+function roundUp(value: number, multiple: number): number {
   return Math.ceil(value / multiple) * multiple;
 }
 
@@ -196,7 +196,7 @@ export function isConstructible(type: LooseType): boolean {
 }
 
 /** Whether a type has no size yet. */
-export function isAbstract(type: LooseType): boolean {
+function isAbstract(type: LooseType): boolean {
   if (type.kind === "array") return isAbstract(type.element);
   return scalarOf(type)?.startsWith("abstract") ?? false;
 }
@@ -225,7 +225,7 @@ export function sameType(a: LooseType, b: LooseType): boolean {
 }
 
 /** Whether values of a scalar type become another without being told to. */
-export function scalarConverts(from: AnyScalar, to: AnyScalar): boolean {
+function scalarConverts(from: AnyScalar, to: AnyScalar): boolean {
   return from === to || from === "abstract-int" && to !== "bool" ||
     from === "abstract-float" && to === "f32";
 }
