@@ -5,7 +5,7 @@
  * @module
  */
 import type { Address, Expr, Input, Local, Memory, Shape } from "./ir.ts";
-import { isConst } from "./ir.ts";
+import { isConst, keyOf } from "./ir.ts";
 import type { MathLibrary, MathName } from "./math.ts";
 import type { FunctionBuilder } from "./wasm.ts";
 import type { WasmType } from "./wasm.ts";
@@ -97,6 +97,39 @@ export function bitsOf(kind: Shape["kind"], value: number): number {
     return word.getInt32(0);
   }
   return value | 0;
+}
+
+/** An index as something that varies and a number added to it. */
+function offsetOf(e: Expr): [rest: Expr | null, offset: number] {
+  if (isConst(e)) return [null, e.values[0]!];
+  if (e.op === "binary" && e.name === "add") {
+    for (const [rest, by] of [[e.left, e.right], [e.right, e.left]] as const) {
+      if (!isConst(by)) continue;
+      const [inner, offset] = offsetOf(rest);
+      return [inner, offset + by.values[0]! | 0];
+    }
+  }
+  return [e, 0];
+}
+
+/** The address of the first of four words that are loaded side by side; null if they are not. */
+function adjacent(parts: readonly Expr[]): Address | null {
+  if (parts.length !== 4) return null;
+  const [first] = parts;
+  if (first!.op !== "load" || first!.shape.width > 1) return null;
+  const { address } = first!;
+  const [base, start] = offsetOf(address.index);
+  const follow = parts.every((part, i) => {
+    if (part.op !== "load") return false;
+    const { memory, stride, offset, index } = part.address;
+    if (memory !== address.memory || stride !== address.stride) return false;
+    const [rest, at] = offsetOf(index);
+    const distance = stride * (at - start) + offset - address.offset;
+    return distance === 4 * i &&
+      (rest === base ||
+        rest !== null && base !== null && keyOf(rest) === keyOf(base));
+  });
+  return follow ? address : null;
 }
 
 /** Writes values into a function, each left on the stack. */
@@ -639,6 +672,8 @@ export class ValueEmitter {
 
   #join(parts: readonly Expr[]): void {
     const { f } = this;
+    const run = adjacent(parts);
+    if (run) return this.load({ kind: parts[0]!.shape.kind, width: 4 }, run);
     const [first, ...rest] = parts;
     this.#splat(first!);
     const replace = first!.shape.kind === "f32"

@@ -13,6 +13,7 @@ import {
   exprsOf,
   isConst,
   join,
+  keyOf,
   lanesOf,
   type Local,
   type Lowered,
@@ -378,42 +379,4 @@ function assignedIn(body: readonly Stmt[]): Set<Local> {
 function dependsOn(e: Expr, locals: ReadonlySet<Local>): boolean {
   return e.op === "local" && locals.has(e.local) ||
     partsOf(e).some((part) => dependsOn(part, locals));
-}
-
-const keys = new WeakMap<Expr, string>();
-
-/** A text that equal expressions share. */
-function keyOf(e: Expr): string {
-  let key = keys.get(e);
-  if (key !== undefined) return key;
-  const own = (() => {
-    switch (e.op) {
-      case "const":
-        return e.values.map((v) => Object.is(v, -0) ? "-0" : v).join();
-      case "local":
-        return e.local.id;
-      case "input":
-        return e.input;
-      case "load": {
-        const { memory, stride, offset } = e.address;
-        return [memory.space, memory.slot, stride, offset].join();
-      }
-      case "length":
-        return [e.memory.slot, e.stride].join();
-      case "unary":
-      case "binary":
-        return e.name;
-      case "lanes":
-        return e.lanes.join();
-      case "covers":
-        return e.steps.map((s) => s.early).join();
-      default:
-        return "";
-    }
-  })();
-  key = `${e.op} ${e.shape.kind}${e.shape.width} ${own}(${
-    partsOf(e).map(keyOf).join(" ")
-  })`;
-  keys.set(e, key);
-  return key;
 }
