@@ -41,14 +41,18 @@ export async function measurePeaks(): Promise<Peaks> {
       )
     );
     const out = empties([4 * INVOCATIONS]), turns = 16;
-    const multiplyMs = await bestMs(() =>
-      kernel.run(
-        "multiply",
-        { n: INVOCATIONS, turns, factor: 0.5, summand: 0.25 },
-        { out },
-        workgroups(INVOCATIONS),
-      )
-    );
+    let multiplyMs = Infinity;
+    for (const entry of ["multiply", "multiply8"]) {
+      const ms = await bestMs(() =>
+        kernel.run(
+          entry,
+          { n: INVOCATIONS, turns, factor: 0.5, summand: 0.25 },
+          { out },
+          workgroups(INVOCATIONS),
+        )
+      );
+      multiplyMs = Math.min(multiplyMs, ms);
+    }
     const flops = INVOCATIONS * turns * kernel.code("FLOPS_PER_TURN");
     return {
       gflops: flops / multiplyMs / 1e6,
