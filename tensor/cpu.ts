@@ -64,7 +64,7 @@ export interface CpuStats {
 }
 
 /** Chunks that a command is cut into, for each thread, so that all end at about the same time. */
-const CHUNKS_PER_THREAD = 8;
+const CHUNKS_PER_THREAD = 16;
 /** Without workers a chunk is what runs between two looks at the clock. */
 const CHUNKS_INLINE = 64;
 const COPY_CHUNK = 1 << 20;

@@ -56,7 +56,7 @@ export class Storage {
       bytesPooled -= size;
       if (free.length === 0) pool.delete(size);
     } else {
-      buffer = executor().allocate(size, what);
+      buffer = reserve(size, what);
       buffers++;
     }
     bytesInUse += size;
@@ -94,6 +94,17 @@ export class Storage {
   /** Counts one user less; the last one gives the memory back. */
   release(): void {
     if (--this.#references === 0) this.#free();
+  }
+}
+
+/** Takes memory from the device; where that is short, what is kept for reuse goes first. */
+function reserve(size: number, what: () => string): DeviceBuffer {
+  try {
+    return executor().allocate(size, what);
+  } catch (error) {
+    if (bytesPooled === 0 || size > executor().info.maxBufferBytes) throw error;
+    trimPool();
+    return executor().allocate(size, what);
   }
 }
 
