@@ -61,3 +61,20 @@ fn add_terms(a0: vec4f, a1: vec4f, a2: vec4f, a3: vec4f,
   sum30 = plus(sum30, a2, 7u, b0, b1, b2, b3);
   sum31 = plus(sum31, a3, 7u, b0, b1, b2, b3);
 }
+
+fn one_of(j: u32, s0: vec4f, s1: vec4f, s2: vec4f, s3: vec4f,
+          s4: vec4f, s5: vec4f, s6: vec4f, s7: vec4f) -> vec4f {
+  let odd = (j & 1u) == 1u;
+  let low = select(select(s0, s1, odd), select(s2, s3, odd), (j & 2u) == 2u);
+  let high = select(select(s4, s5, odd), select(s6, s7, odd), (j & 2u) == 2u);
+  return select(low, high, j >= 4u);
+}
+
+// The sums of rows 4 * j + (0 to 3). Stores in a loop over j compile in a fraction of the time.
+fn sums_of(j: u32) -> mat4x4f {
+  return mat4x4f(
+    one_of(j, sum00, sum04, sum08, sum12, sum16, sum20, sum24, sum28),
+    one_of(j, sum01, sum05, sum09, sum13, sum17, sum21, sum25, sum29),
+    one_of(j, sum02, sum06, sum10, sum14, sum18, sum22, sum26, sum30),
+    one_of(j, sum03, sum07, sum11, sum15, sum19, sum23, sum27, sum31));
+}

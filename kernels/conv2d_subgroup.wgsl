@@ -143,40 +143,12 @@ fn load_line(start: vec4u, x: vec4u, inside: vec4<bool>) -> vec4f {
 
 // biases: of rows row + 4 * lane + (0 to 3)
 fn store_all(row: u32, place: Place, stride: u32, biases: vec4f) {
-  let bias0 = biases.x;
-  let bias1 = biases.y;
-  let bias2 = biases.z;
-  let bias3 = biases.w;
-  store(row + 0u, place, stride, sum00 + subgroupShuffle(bias0, 0u));
-  store(row + 1u, place, stride, sum01 + subgroupShuffle(bias1, 0u));
-  store(row + 2u, place, stride, sum02 + subgroupShuffle(bias2, 0u));
-  store(row + 3u, place, stride, sum03 + subgroupShuffle(bias3, 0u));
-  store(row + 4u, place, stride, sum04 + subgroupShuffle(bias0, 1u));
-  store(row + 5u, place, stride, sum05 + subgroupShuffle(bias1, 1u));
-  store(row + 6u, place, stride, sum06 + subgroupShuffle(bias2, 1u));
-  store(row + 7u, place, stride, sum07 + subgroupShuffle(bias3, 1u));
-  store(row + 8u, place, stride, sum08 + subgroupShuffle(bias0, 2u));
-  store(row + 9u, place, stride, sum09 + subgroupShuffle(bias1, 2u));
-  store(row + 10u, place, stride, sum10 + subgroupShuffle(bias2, 2u));
-  store(row + 11u, place, stride, sum11 + subgroupShuffle(bias3, 2u));
-  store(row + 12u, place, stride, sum12 + subgroupShuffle(bias0, 3u));
-  store(row + 13u, place, stride, sum13 + subgroupShuffle(bias1, 3u));
-  store(row + 14u, place, stride, sum14 + subgroupShuffle(bias2, 3u));
-  store(row + 15u, place, stride, sum15 + subgroupShuffle(bias3, 3u));
-  store(row + 16u, place, stride, sum16 + subgroupShuffle(bias0, 4u));
-  store(row + 17u, place, stride, sum17 + subgroupShuffle(bias1, 4u));
-  store(row + 18u, place, stride, sum18 + subgroupShuffle(bias2, 4u));
-  store(row + 19u, place, stride, sum19 + subgroupShuffle(bias3, 4u));
-  store(row + 20u, place, stride, sum20 + subgroupShuffle(bias0, 5u));
-  store(row + 21u, place, stride, sum21 + subgroupShuffle(bias1, 5u));
-  store(row + 22u, place, stride, sum22 + subgroupShuffle(bias2, 5u));
-  store(row + 23u, place, stride, sum23 + subgroupShuffle(bias3, 5u));
-  store(row + 24u, place, stride, sum24 + subgroupShuffle(bias0, 6u));
-  store(row + 25u, place, stride, sum25 + subgroupShuffle(bias1, 6u));
-  store(row + 26u, place, stride, sum26 + subgroupShuffle(bias2, 6u));
-  store(row + 27u, place, stride, sum27 + subgroupShuffle(bias3, 6u));
-  store(row + 28u, place, stride, sum28 + subgroupShuffle(bias0, 7u));
-  store(row + 29u, place, stride, sum29 + subgroupShuffle(bias1, 7u));
-  store(row + 30u, place, stride, sum30 + subgroupShuffle(bias2, 7u));
-  store(row + 31u, place, stride, sum31 + subgroupShuffle(bias3, 7u));
+  for (var j = 0u; j < 8u; j++) {
+    let sums = sums_of(j);
+    let shared_biases = subgroupShuffle(biases, j);
+    store(row + 4u * j, place, stride, sums[0] + shared_biases.x);
+    store(row + 4u * j + 1u, place, stride, sums[1] + shared_biases.y);
+    store(row + 4u * j + 2u, place, stride, sums[2] + shared_biases.z);
+    store(row + 4u * j + 3u, place, stride, sums[3] + shared_biases.w);
+  }
 }

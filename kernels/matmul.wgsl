@@ -4,7 +4,7 @@
 //           is not copied; out: [splits, batch, m, n] or, by its strides, [splits, batch, n, m]
 // dispatch  one invocation per tile of 8 rows x 8 columns, 32 tiles side by side in a workgroup.
 //           No barriers: they are slow on software drivers. `a` is read at indices equal in the
-//           whole workgroup, which costs one scalar load; `b` at neighbouring ones.
+//           whole workgroup, `b` at neighbouring ones.
 // Few tiles and a long k are cut into `splits` pieces of k, whose sums are then folded.
 struct Params {
   batch: u32, m: u32, n: u32, k: u32, splits: u32, piece: u32, // piece: terms of the sum per split

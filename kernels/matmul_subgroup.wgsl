@@ -66,36 +66,11 @@ fn multiply(@builtin(workgroup_id) wg: vec3u, @builtin(num_workgroups) grid: vec
   if (params.has_bias == 1u && split == 0u) { bias_of_group = bias[group]; }
   let rows = select(0u, params.m, z_split < params.batch * params.splits);
   let at = z_split * params.m * (params.n / 4u);
-  store(rows, at, row + 0u, group, sum00 + bias_of_group);
-  store(rows, at, row + 1u, group, sum01 + bias_of_group);
-  store(rows, at, row + 2u, group, sum02 + bias_of_group);
-  store(rows, at, row + 3u, group, sum03 + bias_of_group);
-  store(rows, at, row + 4u, group, sum04 + bias_of_group);
-  store(rows, at, row + 5u, group, sum05 + bias_of_group);
-  store(rows, at, row + 6u, group, sum06 + bias_of_group);
-  store(rows, at, row + 7u, group, sum07 + bias_of_group);
-  store(rows, at, row + 8u, group, sum08 + bias_of_group);
-  store(rows, at, row + 9u, group, sum09 + bias_of_group);
-  store(rows, at, row + 10u, group, sum10 + bias_of_group);
-  store(rows, at, row + 11u, group, sum11 + bias_of_group);
-  store(rows, at, row + 12u, group, sum12 + bias_of_group);
-  store(rows, at, row + 13u, group, sum13 + bias_of_group);
-  store(rows, at, row + 14u, group, sum14 + bias_of_group);
-  store(rows, at, row + 15u, group, sum15 + bias_of_group);
-  store(rows, at, row + 16u, group, sum16 + bias_of_group);
-  store(rows, at, row + 17u, group, sum17 + bias_of_group);
-  store(rows, at, row + 18u, group, sum18 + bias_of_group);
-  store(rows, at, row + 19u, group, sum19 + bias_of_group);
-  store(rows, at, row + 20u, group, sum20 + bias_of_group);
-  store(rows, at, row + 21u, group, sum21 + bias_of_group);
-  store(rows, at, row + 22u, group, sum22 + bias_of_group);
-  store(rows, at, row + 23u, group, sum23 + bias_of_group);
-  store(rows, at, row + 24u, group, sum24 + bias_of_group);
-  store(rows, at, row + 25u, group, sum25 + bias_of_group);
-  store(rows, at, row + 26u, group, sum26 + bias_of_group);
-  store(rows, at, row + 27u, group, sum27 + bias_of_group);
-  store(rows, at, row + 28u, group, sum28 + bias_of_group);
-  store(rows, at, row + 29u, group, sum29 + bias_of_group);
-  store(rows, at, row + 30u, group, sum30 + bias_of_group);
-  store(rows, at, row + 31u, group, sum31 + bias_of_group);
+  for (var j = 0u; j < 8u; j++) {
+    let sums = sums_of(j);
+    store(rows, at, row + 4u * j, group, sums[0] + bias_of_group);
+    store(rows, at, row + 4u * j + 1u, group, sums[1] + bias_of_group);
+    store(rows, at, row + 4u * j + 2u, group, sums[2] + bias_of_group);
+    store(rows, at, row + 4u * j + 3u, group, sums[3] + bias_of_group);
+  }
 }
