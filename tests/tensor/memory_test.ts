@@ -39,7 +39,9 @@ Deno.test("trimPool() gives back what exceeds a size, and the arguments that nam
     for (const n of [100, 200, 300]) d.exp(d.zeros([n]));
   });
   await d.sync();
-  assert(d.memory().bindGroups > before.bindGroups);
+  if (d.deviceInfo().executor === "webgpu") {
+    assert(d.memory().bindGroups > before.bindGroups);
+  }
   d.trimPool(1200);
   assert(d.memory().bytesPooled <= 1200);
   d.trimPool();
