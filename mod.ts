@@ -161,3 +161,10 @@ export {
 } from "./tensor/tensor.ts";
 export { NoDeviceError } from "./tensor/webgpu.ts";
 export { type Advance, afterStep, Live, live } from "./tensor/trace.ts";
+export { compileWgsl } from "./wgsl/compile.ts";
+export { WgslError } from "./wgsl/error.ts";
+export type {
+  CompiledKernel,
+  CompileOptions,
+  RunKernel,
+} from "./wgsl/kernel_abi.ts";

@@ -15,7 +15,7 @@ import { hasRelaxedSimd } from "./wasm.ts";
  * Compiles an entry point of a WGSL source to a WebAssembly module that runs ranges of its
  * workgroups. How it is called is described at `CompiledKernel`.
  *
- * @param source WGSL text: compute shaders without textures, matrices and half floats.
+ * @param source WGSL text: compute shaders without textures and half floats.
  * @param options Entry point, values of `override` constants, and what the runtime offers.
  * @throws {WgslError} If the source is wrong or uses what is not supported; the message says where
  *   and what to write instead.

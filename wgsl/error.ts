@@ -20,6 +20,11 @@ export class WgslError extends SyntaxError {
    * @param file Name of the source for the message.
    * @param at Where.
    */
+  /**
+   * @param problem What is wrong; after a semicolon what to write instead.
+   * @param file Name of the source for the message.
+   * @param at Where.
+   */
   constructor(problem: string, file: string, at: Position) {
     super(`${file}:${at.line}:${at.column}: ${problem}`);
     this.name = "WgslError";
