@@ -16,11 +16,8 @@ export class WgslError extends SyntaxError {
   readonly #problem: string;
 
   /**
-   * @param problem What is wrong; after a semicolon what to write instead.
-   * @param file Name of the source for the message.
-   * @param at Where.
-   */
-  /**
+   * A mistake at a place.
+   *
    * @param problem What is wrong; after a semicolon what to write instead.
    * @param file Name of the source for the message.
    * @param at Where.
