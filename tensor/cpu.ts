@@ -147,7 +147,7 @@ export class CpuExecutor implements Executor {
   #started = false;
   /** Number of the command to be recorded next, modulo 2^32, as all of them. */
   #next = 0;
-  /** Records before this one may be written over, give or take the length of the ring. */
+  /** All threads are past the records before this one, so their places may be used again. */
   #reusable = 0;
   readonly #segments: number;
   #segment = 0;
@@ -601,9 +601,9 @@ export class CpuExecutor implements Executor {
   #argument(bytes: number): number {
     const size = Math.ceil(bytes / 16) * 16;
     if (size > SEGMENT_BYTES) {
-      const address = this.#take(size, () => "arguments of a kernel");
-      this.#retired.push({ address, until: this.#next + 1 | 0 });
-      return address;
+      throw new RangeError(
+        `Cannot pass ${size} bytes of parameters as there may be ${SEGMENT_BYTES}`,
+      );
     }
     if (this.#segmentUsed + size > SEGMENT_BYTES) {
       this.#segmentUntil[this.#segment] = this.#next;
@@ -647,6 +647,7 @@ export class CpuExecutor implements Executor {
   #makeRoom(count: number): void {
     const last = this.#next + count - CONTROL.maxRecords | 0;
     while ((this.#reusable - last | 0) < 0) {
+      if (this.#lost) throw this.#lost;
       let first = Atomics.load(this.#control, CONTROL.completed);
       for (let thread = 0; thread < this.#workers.length; thread++) {
         const at = Atomics.load(
@@ -692,9 +693,8 @@ export class CpuExecutor implements Executor {
         worker.unref(); // the process need not wait for it
         this.#workers.push(worker);
       }
-    } catch (error) {
+    } catch {
       // As many as the runtime grants will do, and without any this thread computes.
-      if (!(error instanceof Error)) throw error;
     }
     if (this.#workers.length === 0) this.#inline = makeThread(data(0));
   }

@@ -37,7 +37,7 @@ export const CONTROL = {
   maxThreads: 64,
   /** The ring of records. */
   records: 1536,
-  maxRecords: 16384,
+  maxRecords: 4096,
   recordWords: 16,
 } as const;
 

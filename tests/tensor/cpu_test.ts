@@ -300,10 +300,10 @@ Deno.test("the executor describes itself", () => {
   assert.equal(info.executor, "cpu");
 });
 
-const run = async (script: string) => {
+const run = async (script: string, env: Record<string, string> = {}) => {
   const { code, stdout, stderr } = await new Deno.Command(Deno.execPath(), {
     args: ["eval", "--no-check", script],
-    env: { NO_COLOR: "1", DENOISE_DEVICE: "cpu", DENOISE_THREADS: "2" },
+    env: { NO_COLOR: "1", DENOISE_DEVICE: "cpu", DENOISE_THREADS: "2", ...env },
   }).output();
   const decoder = new TextDecoder();
   return {
@@ -355,4 +355,40 @@ Deno.test("memory kept for reuse goes before memory is out, and then the largest
     said,
     /^0\.9\d*\n0 2\nRangeError Cannot allocate f32\[268435456\] as it takes 1073741824 bytes: .* most by f32\[510027366\] .* use a smaller batch/,
   );
+});
+
+Deno.test("training gives the same bits on any number of threads", async () => {
+  const mod = new URL("../../mod.ts", import.meta.url).href;
+  const script = `
+    const d = await import(${JSON.stringify(mod)});
+    const rng = new d.Rng(5);
+    const conv = new d.Conv2d(3, 8, 3, rng, { padding: 1 });
+    const norm = new d.GroupNorm(2, 8);
+    const head = new d.Linear(8 * 49, 5, rng);
+    const parameters = [conv, norm, head].flatMap((layer) => layer.parameters());
+    const optimizer = new d.Adam(parameters, { learningRate: 0.01 });
+    const x = rng.normal([7, 3, 7, 7]), y = rng.normal([7, 5]);
+    const step = d.capture(() => {
+      const h = d.silu(norm.forward(conv.forward(x)));
+      const loss = d.mseLoss(head.forward(d.flatten(h, 1)), y);
+      optimizer.step(d.gradients(loss, parameters));
+      return { loss };
+    });
+    for (let i = 0; i < 20; i++) step.replay({});
+    const losses = (await step.outputs()).map(({ loss }) => loss[0]);
+    if (!(losses.at(-1) < losses[0] / 2)) throw new Error(losses.join());
+    let hash = 0;
+    for (const parameter of parameters) {
+      for (const bits of new Uint32Array((await parameter.data()).buffer)) {
+        hash = Math.imul(hash ^ bits, 16777619) >>> 0;
+      }
+    }
+    console.log(hash);`;
+  const hashes = new Set<string>();
+  for (const threads of ["0", "1", "2", "3", "5"]) {
+    const result = await run(script, { DENOISE_THREADS: threads });
+    assert.equal(result.code, 0, result.said);
+    hashes.add(result.said);
+  }
+  assert.equal(hashes.size, 1);
 });
