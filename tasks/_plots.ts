@@ -5,6 +5,7 @@
  * @module
  */
 import { loadSharp } from "../datasets/_sharp.ts";
+import { outlineText } from "./_outlines.ts";
 import {
   type MetricsLine,
   type RunFolder,
@@ -45,7 +46,7 @@ export interface CurvesOptions {
 /** More points than this per curve are averaged in groups: a plot has ~1000 columns. */
 const MAX_POINTS = 1000;
 
-const FONT = "DejaVu Sans, Verdana, Helvetica, Arial, sans-serif";
+const FONT = "Open Sans, Verdana, Helvetica, Arial, sans-serif";
 
 /**
  * Draws curves.
@@ -231,15 +232,15 @@ function runningMean(
 }
 
 /**
- * Draws an SVG document as PNG.
+ * Draws an SVG document as PNG, with the same letters on every machine.
  *
- * @param svg The document.
+ * @param svg The document, its text as `outlineText` takes it.
  * @param scale PNG pixels per SVG pixel. Default 2.
  * @returns The bytes of the file.
  */
 export async function svgToPng(svg: string, scale = 2): Promise<Uint8Array> {
-  const sharp = await loadSharp();
-  return await sharp(new TextEncoder().encode(svg), { density: 72 * scale })
+  const [sharp, drawing] = await Promise.all([loadSharp(), outlineText(svg)]);
+  return await sharp(new TextEncoder().encode(drawing), { density: 72 * scale })
     .png({ compressionLevel: 9 }).toBuffer();
 }
 

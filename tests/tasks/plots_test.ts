@@ -5,6 +5,7 @@ import {
   curveOf,
   curvesSvg,
   saveCurves,
+  svgToPng,
 } from "../../tasks/_plots.ts";
 import { RunFolder } from "../../tasks/_run_folder.ts";
 
@@ -112,4 +113,18 @@ Deno.test("saveCurves() writes curves.svg and curves.png from the log", async ()
   } finally {
     await Deno.remove(folder, { recursive: true });
   }
+});
+
+Deno.test("svgToPng() draws the same where there are no fonts, and says nothing", async () => {
+  const svg = await curvesSvg([loss], { title: "A run", yTitle: "Loss" });
+  const module = new URL("../../tasks/_plots.ts", import.meta.url).href;
+  const script = `const { svgToPng } = await import(${JSON.stringify(module)});
+    await Deno.stdout.write(await svgToPng(${JSON.stringify(svg)}));`;
+  const { stdout, stderr } = await new Deno.Command(Deno.execPath(), {
+    args: ["eval", "--quiet", script],
+    cwd: new URL("../../", import.meta.url),
+    env: { FONTCONFIG_FILE: "/nowhere/fonts.conf" },
+  }).output();
+  equal(new TextDecoder().decode(stderr), "");
+  deepEqual(stdout, new Uint8Array(await svgToPng(svg)));
 });
