@@ -155,6 +155,7 @@ export {
 export {
   type DType,
   type NestedArray,
+  type StoredType,
   Tensor,
   tensor,
   type TypedArray,

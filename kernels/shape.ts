@@ -484,6 +484,7 @@ const padOp: Op<
 > = {
   name: "pad",
   forward: ([x], { shape, before, value }) => {
+    requireThat(x.dtype !== "f16", "pad", "elements must not be f16", { x });
     const out = full(shape, value, x.dtype);
     const strides = stridesOf(shape);
     const base = before.reduce((sum, k, axis) => sum + k * strides[axis]!, 0);

@@ -109,7 +109,11 @@ export function where(
   a: Tensor | number,
   b: Tensor | number,
 ): Tensor {
-  const dtype = typeof a !== "number" ? a.dtype : (b as Tensor).dtype;
+  const { dtype } = typeof a !== "number" ? a : b as Tensor;
+  requireThat(dtype !== "f16", "where", "elements must not be f16", {
+    a: String(a),
+    b: String(b),
+  });
   const left = typeof a === "number" ? full([], a, dtype) : a;
   const right = typeof b === "number" ? full([], b, dtype) : b;
   requireThat(

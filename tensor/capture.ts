@@ -144,7 +144,13 @@ export class CapturedStep<In extends string, Out extends string> {
             results as Record<string, Tensor>,
           )
         ) {
-          const row = outsideCapture(() => ring(result, rows));
+          const { shape, dtype } = result;
+          if (dtype === "f16") {
+            throw new TypeError(
+              `Cannot capture a step as output ${name} must not be f16; cast it first`,
+            );
+          }
+          const row = outsideCapture(() => ring({ shape, dtype }, rows));
           this.#outputs[name] = row;
           copy("put", result, row, () => this.#pending);
         }

@@ -116,7 +116,8 @@ export class Kernel {
   }
 
   /**
-   * Runs an entry point. Only the tensors it uses are passed, by the names of their bindings.
+   * Runs an entry point. Only the tensors it uses are passed, by the names of their bindings; those of
+   * f16 need a binding whose name ends in `halves`, an array of u32 that hold two of them each.
    *
    * @returns The tensor passed as `out`, for brevity; the first writable one if there is no `out`.
    */
@@ -141,6 +142,15 @@ export class Kernel {
     const result = tensors.out ??
       tensors[names[bindings.findIndex((b) => b.writable)]!];
     if (!result) throw new TypeError(`${what()} writes nothing`);
+    for (const name of names) {
+      if ((tensors[name]!.dtype === "f16") !== name.endsWith("halves")) {
+        throw new TypeError(
+          `Cannot run ${what()} as ${name} must ${
+            name.endsWith("halves") ? "" : "not "
+          }be f16; cast it first`,
+        );
+      }
+    }
     const written = names.filter((_, i) => bindings[i]!.writable);
     if (written.every((name) => tensors[name]!.size === 0)) return result;
     for (const output of written) {
@@ -173,7 +183,7 @@ export class Kernel {
     }
 
     const limit = executor().info.maxBindingBytes;
-    if (names.every((name) => tensors[name]!.size * 4 <= limit)) {
+    if (names.every((name) => tensors[name]!.bytes <= limit)) {
       const windows = names.map((name) => whole(tensors[name]!));
       this.#dispatch(pipeline, windows, params, launch, what);
     } else this.#runPieces(pipeline, names, params, tensors, launch, what);
@@ -192,11 +202,11 @@ export class Kernel {
     const { maxBindingBytes: limit, offsetAlignment } = executor().info;
     const { splitBy, splitMultiple = 1, split = [] } = launch;
     const count = splitBy === undefined ? 0 : Number(params[splitBy]);
-    const rowBytes = (name: string) => tensors[name]!.size * 4 / count;
+    const rowBytes = (name: string) => tensors[name]!.bytes / count;
     let step = count, multiple = splitMultiple;
     for (const name of names) {
       if (!split.includes(name)) {
-        if (tensors[name]!.size * 4 > limit) step = 0;
+        if (tensors[name]!.bytes > limit) step = 0;
         continue;
       }
       // An offset must be aligned, so a piece holds a multiple of this many rows.
@@ -205,7 +215,7 @@ export class Kernel {
     }
     step -= step % multiple;
     if (step < 1) {
-      const large = names.filter((name) => tensors[name]!.size * 4 > limit);
+      const large = names.filter((name) => tensors[name]!.bytes > limit);
       throw new RangeError(
         `Cannot run ${what()} as ${
           large.join(" and ")
@@ -307,7 +317,7 @@ export function bitsOf(value: number, type: Field["type"]): number {
 function whole(tensor: Tensor): BufferWindow {
   if (tensor.size > 0) {
     const { buffer, offset, bytes } = tensor.storage;
-    return { buffer, offset, bytes, used: tensor.size * 4 };
+    return { buffer, offset, bytes, used: tensor.bytes };
   }
   // A binding cannot be empty: kernels that read nothing get a small stand-in.
   empty ??= outsideCapture(() =>

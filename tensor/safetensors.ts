@@ -8,14 +8,15 @@ import {
   type DType,
   show,
   sizeOf,
+  type StoredType,
   type Tensor,
   type TypedArray,
 } from "./tensor.ts";
 
 /** An array on the host with its shape. */
 export interface HostTensor {
-  /** Element type. */
-  dtype: DType;
+  /** Element type; f16 is written, but read as f32. */
+  dtype: StoredType;
   /** Lengths of the axes; `[]` is a scalar. */
   shape: readonly number[];
   /** Elements, row-major. */
@@ -34,11 +35,12 @@ export interface Safetensors {
 const MAX_HEADER_BYTES = 100_000_000;
 const LENGTH_BYTES = 8;
 
-const FILE_TYPES = { f32: "F32", i32: "I32", u32: "U32" } as const;
+const FILE_TYPES = { f32: "F32", f16: "F16", i32: "I32", u32: "U32" } as const;
 const ARRAYS = {
   f32: Float32Array,
   i32: Int32Array,
   u32: Uint32Array,
+  f16: Float16Array,
 } as const;
 
 /** How an element of a file type is read, and what it becomes. */
@@ -101,7 +103,7 @@ export async function saveSafetensors(
     const { dtype, shape } = entries[name]!;
     checkEntry(name, entries[name]!);
     const begin = end;
-    end += sizeOf(shape) * 4;
+    end += sizeOf(shape) * ARRAYS[dtype].BYTES_PER_ELEMENT;
     header.push([name, {
       dtype: FILE_TYPES[dtype],
       shape,

@@ -8,13 +8,16 @@ import { executor } from "./device.ts";
 import { Storage } from "./memory.ts";
 import type { GradNode } from "./autograd.ts";
 
-/** Element types: 32-bit float, signed and unsigned integer. */
+/** Element types that ops compute with: 32-bit float, signed and unsigned integer. */
 export type DType = "f32" | "i32" | "u32";
+/** Element types of tensors: also 16-bit float, which only stores, and which `cast` converts. */
+export type StoredType = DType | "f16";
 /** Host arrays that hold a tensor's elements. */
 export type TypedArray =
   | Float32Array<ArrayBuffer>
   | Int32Array<ArrayBuffer>
-  | Uint32Array<ArrayBuffer>;
+  | Uint32Array<ArrayBuffer>
+  | Float16Array<ArrayBuffer>;
 /** Numbers nested to any depth, all rows of one level of equal length. */
 export type NestedArray = number | readonly NestedArray[];
 
@@ -22,6 +25,7 @@ const ARRAYS = {
   f32: Float32Array,
   i32: Int32Array,
   u32: Uint32Array,
+  f16: Float16Array,
 } as const;
 /** Frees the memory of tensors that no scope owned and nobody disposed. */
 const registry = new FinalizationRegistry<Storage>((storage) =>
@@ -43,7 +47,7 @@ export class Tensor {
   /** Lengths of the axes; `[]` is a scalar. */
   readonly shape: readonly number[];
   /** Element type. */
-  readonly dtype: DType;
+  readonly dtype: StoredType;
   /** Number of elements. */
   readonly size: number;
   /** Whether gradients of this tensor are wanted (set by `parameter` and `requireGrad`). */
@@ -61,7 +65,11 @@ export class Tensor {
   #storage: Storage | null;
 
   /** Use `tensor`, `zeros`, … instead. @internal */
-  constructor(shape: readonly number[], dtype: DType, storage?: Storage) {
+  constructor(
+    shape: readonly number[],
+    dtype: StoredType,
+    storage?: Storage,
+  ) {
     for (const length of shape) {
       if (!Number.isInteger(length) || length < 0) {
         throw new RangeError(
@@ -75,13 +83,18 @@ export class Tensor {
     this.dtype = dtype;
     this.size = sizeOf(shape);
     this.#storage = storage?.retain() ??
-      Storage.allocate(this.size * 4, () => `${dtype}${show(shape)}`);
+      Storage.allocate(this.bytes, () => `${dtype}${show(shape)}`);
     this.adopt(context().owned);
   }
 
   /** Number of axes. */
   get rank(): number {
     return this.shape.length;
+  }
+
+  /** Length of the elements in bytes. */
+  get bytes(): number {
+    return this.size * ARRAYS[this.dtype].BYTES_PER_ELEMENT;
   }
 
   /**
@@ -150,7 +163,7 @@ export class Tensor {
   }
 
   /** The same elements under another shape of equal size, without history. @internal */
-  view(shape: readonly number[], dtype: DType = this.dtype): Tensor {
+  view(shape: readonly number[], dtype: StoredType = this.dtype): Tensor {
     return new Tensor(shape, dtype, this.storage);
   }
 
@@ -175,11 +188,11 @@ export class Tensor {
     return this;
   }
 
-  /** Copies the elements to the host, row-major, after all work on them. */
+  /** Copies the elements to the host, row-major, after all work on them; f16 as a Float16Array. */
   async data(): Promise<TypedArray> {
     if (this.size === 0) return new ARRAYS[this.dtype](0);
     const { buffer, offset } = this.storage;
-    const bytes = await executor().read(buffer, this.size * 4, offset);
+    const bytes = await executor().read(buffer, this.bytes, offset);
     return new ARRAYS[this.dtype](bytes);
   }
 
@@ -240,7 +253,7 @@ export function overwrite(target: Tensor, data: TypedArray): void {
 export function tensor(
   values: NestedArray | TypedArray,
   shape?: readonly number[],
-  dtype?: DType,
+  dtype?: StoredType,
 ): Tensor {
   let flat: TypedArray;
   if (ArrayBuffer.isView(values)) {
@@ -248,10 +261,12 @@ export function tensor(
       ? "i32"
       : values instanceof Uint32Array
       ? "u32"
+      : values instanceof Float16Array
+      ? "f16"
       : "f32";
     if (own === "f32" && !(values instanceof Float32Array)) {
       throw new TypeError(
-        "Cannot make a tensor as arrays must be Float32, Int32 or Uint32",
+        "Cannot make a tensor as arrays must be Float32, Float16, Int32 or Uint32",
       );
     }
     flat = values;

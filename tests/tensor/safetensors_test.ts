@@ -311,3 +311,16 @@ Deno.test("loadSafetensors() reads paths and URLs, and names the file in errors"
     await Deno.remove(path);
   }
 });
+
+Deno.test("saveSafetensors() writes f16 as F16, which reads back as f32", async () => {
+  const x = tensor(Float16Array.of(1, -0.5, 65504), [3]);
+  const { tensors } = parseSafetensors(
+    await saveSafetensors({ x, y: tensor([3]) }),
+  );
+  deepStrictEqual(tensors.x, {
+    dtype: "f32",
+    shape: [3],
+    data: Float32Array.of(1, -0.5, 65504),
+  });
+  deepStrictEqual(tensors.y!.data, Float32Array.of(3));
+});

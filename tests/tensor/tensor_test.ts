@@ -42,7 +42,7 @@ Deno.test("tensor() refuses what is no array", () => {
   );
   assert.throws(
     () => d.tensor(new Float64Array(2) as unknown as Float32Array<ArrayBuffer>),
-    /arrays must be Float32, Int32 or Uint32/,
+    /arrays must be Float32, Float16, Int32 or Uint32/,
   );
   assert.throws(() => d.zeros([2, -1]), RangeError);
   assert.throws(() => d.zeros([1.5]), RangeError);
