@@ -68,6 +68,8 @@ const CHUNKS_PER_THREAD = 16;
 /** Without workers a chunk is what runs between two looks at the clock. */
 const CHUNKS_INLINE = 64;
 const COPY_CHUNK = 1 << 20;
+/** With so many commands waiting, one more thread is worth its start. */
+const BACKLOG = 16;
 /** How long the host's thread computes before it lets others have a turn. */
 const SLICE_MS = 10;
 /** Arguments of commands under way: segments that are used in turn. */
@@ -115,8 +117,8 @@ interface Waiter {
 }
 
 /**
- * Opens the executor. Threads start with the first command, and end with the process, which does not
- * wait for them.
+ * Opens the executor. Threads start as there is work for them, and end with the process, which does
+ * not wait for them.
  *
  * @param compile The compiler of WGSL.
  * @throws {Error} If the runtime grants no shared memory.
@@ -136,7 +138,7 @@ export function openCpu(
 export class CpuExecutor implements Executor {
   readonly info: DeviceInfo;
   readonly #compile: Compile;
-  readonly #threads: number;
+  #threads: number;
   readonly #heap: Heap;
   readonly #control = new Int32Array(
     new SharedArrayBuffer(4 * CONTROL_WORDS),
@@ -144,7 +146,6 @@ export class CpuExecutor implements Executor {
   readonly #workers: Worker[] = [];
   /** Computes where there are no workers. */
   #inline: Thread | null = null;
-  #started = false;
   /** Number of the command to be recorded next, modulo 2^32, as all of them. */
   #next = 0;
   /** All threads are past the records before this one, so their places may be used again. */
@@ -667,36 +668,54 @@ export class CpuExecutor implements Executor {
   /** Hands what is recorded to the threads. */
   #publish(): void {
     if (Atomics.load(this.#control, CONTROL.published) === this.#next) return;
-    if (!this.#started) this.#start();
     Atomics.store(this.#control, CONTROL.published, this.#next);
     if (Atomics.load(this.#control, CONTROL.sleepers) > 0) {
       Atomics.notify(this.#control, CONTROL.published);
     }
+    const completed = Atomics.load(this.#control, CONTROL.completed);
+    if ((this.#next - completed | 0) > BACKLOG || this.#workers.length === 0) {
+      this.#addThread();
+    }
   }
 
-  #start(): void {
-    this.#started = true;
-    const data = (thread: number): ThreadData => ({
+  /**
+   * Starts one more thread if there may be more. They come as they are needed, because each takes
+   * this thread tens of milliseconds.
+   *
+   * @returns Whether there is one more.
+   */
+  #addThread(): boolean {
+    const thread = this.#workers.length;
+    if (this.#inline || thread > 0 && thread >= this.#threads) return false;
+    const data: ThreadData = {
       memory: this.#heap.memory,
       control: this.#control,
       thread,
       tables: { CONTROL, RECORD, KERNEL, COPY, PATCH },
-    });
-    try {
-      for (let thread = 0; thread < this.#threads; thread++) {
+    };
+    if (this.#threads > 0) {
+      Atomics.store(
+        this.#control,
+        CONTROL.positions + 16 * thread,
+        Atomics.load(this.#control, CONTROL.completed),
+      );
+      try {
         const worker = new Worker(WORKER_SOURCE, {
           eval: true,
-          workerData: data(thread),
+          workerData: data,
         });
         worker.on("error", (error) => this.#lose(error));
         worker.on("exit", () => this.#lose(new Error("it has ended")));
         worker.unref(); // the process need not wait for it
         this.#workers.push(worker);
+        return true;
+      } catch {
+        this.#threads = thread; // the runtime grants no more
       }
-    } catch {
-      // As many as the runtime grants will do, and without any this thread computes.
     }
-    if (this.#workers.length === 0) this.#inline = makeThread(data(0));
+    // Without any worker this thread computes.
+    if (thread === 0) this.#inline = makeThread(data);
+    return false;
   }
 
   #lose(error: unknown): void {
@@ -727,6 +746,7 @@ export class CpuExecutor implements Executor {
       this.#inline.runUntil(performance.now() + SLICE_MS);
       return;
     }
+    if (this.#addThread()) return;
     const control = this.#control, { completed, sleepers } = CONTROL;
     Atomics.add(control, sleepers, 1);
     const now = Atomics.load(control, completed);
@@ -767,6 +787,7 @@ export class CpuExecutor implements Executor {
         await new Promise((resolve) => setImmediate(resolve));
         continue;
       }
+      if (this.#addThread()) continue;
       alive ??= setInterval(() => {}, 1 << 30);
       const change = Atomics.waitAsync(control, signal, was);
       if (change.async) await change.value;

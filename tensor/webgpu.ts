@@ -145,7 +145,9 @@ export async function findAdapter(): Promise<GPUAdapter> {
     powerPreference: "high-performance",
   });
   if (!adapter) {
-    throw new NoDeviceError(`Cannot find a GPU adapter. ${remedy()}`);
+    throw new NoDeviceError(
+      `Cannot find a GPU adapter. ${remedy()}, or compute without one: DENOISE_DEVICE=cpu`,
+    );
   }
   return adapter;
 }

@@ -385,7 +385,7 @@ Deno.test("training gives the same bits on any number of threads", async () => {
     }
     console.log(hash);`;
   const hashes = new Set<string>();
-  for (const threads of ["0", "1", "2", "3", "5"]) {
+  for (const threads of ["0", "2", "5"]) {
     const result = await run(script, { DENOISE_THREADS: threads });
     assert.equal(result.code, 0, result.said);
     hashes.add(result.said);
