@@ -12,7 +12,7 @@ import {
   requireThat,
 } from "../tensor/kernel.ts";
 import type { Tensor } from "../tensor/tensor.ts";
-import geometry from "./_conv2d.wgsl" with { type: "text" };
+import common from "./_conv2d.wgsl" with { type: "text" };
 import subgroup from "./_subgroup.wgsl" with { type: "text" };
 import tile from "./_tile.wgsl" with { type: "text" };
 import { enoughInvocations, formOf, variantOf } from "./_variants.ts";
@@ -60,10 +60,10 @@ export interface Geometry {
 export type Size = readonly [height: number, width: number];
 type Shape4 = [number, number, number, number];
 
-const kernel = new Kernel("conv2d", geometry, source, tile, tiled);
+const kernel = new Kernel("conv2d", common, source, tile, tiled);
 const subgroupKernel = new Kernel(
   "conv2d_subgroup",
-  geometry,
+  common,
   bySubgroups,
   subgroup,
 );

@@ -1,4 +1,4 @@
-// conv2d_tiled: the products of conv2d.wgsl by tiles in shared memory (_tile.wgsl), for real GPUs.
+// conv2d_tiled: the products of _conv2d.wgsl by tiles in shared memory (_tile.wgsl), for real GPUs.
 // dispatch  one workgroup per TILE x TILE sums. Terms past the edges are zeros in the tiles.
 // An invocation always fills the same slot of tile_b, so that it finds its four columns once. In
 // tile_a neighbours run along the terms.

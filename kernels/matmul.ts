@@ -14,8 +14,9 @@ import {
 } from "../tensor/kernel.ts";
 import { broadcastShapes } from "../tensor/shape.ts";
 import { sizeOf, type Tensor } from "../tensor/tensor.ts";
-import tile from "./_tile.wgsl" with { type: "text" };
+import common from "./_matmul.wgsl" with { type: "text" };
 import subgroup from "./_subgroup.wgsl" with { type: "text" };
+import tile from "./_tile.wgsl" with { type: "text" };
 import { enoughInvocations, formOf, variantOf } from "./_variants.ts";
 import source from "./matmul.wgsl" with { type: "text" };
 import bySubgroups from "./matmul_subgroup.wgsl" with { type: "text" };
@@ -31,8 +32,13 @@ export interface MatmulOptions {
   transposeB?: boolean;
 }
 
-const kernel = new Kernel("matmul", source, tile, tiled);
-const subgroupKernel = new Kernel("matmul_subgroup", bySubgroups, subgroup);
+const kernel = new Kernel("matmul", common, source, tile, tiled);
+const subgroupKernel = new Kernel(
+  "matmul_subgroup",
+  common,
+  bySubgroups,
+  subgroup,
+);
 /** Terms of a sum below which cutting it does not pay. */
 const LEAST_TERMS = 512;
 

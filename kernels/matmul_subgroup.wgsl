@@ -1,22 +1,16 @@
-// matmul_subgroup: matmul.wgsl's product, 32 x 32 sums per subgroup of 8 (_subgroup.wgsl).
-// shapes    as there, but a and b are contiguous along one of their last two axes, out along n; n, k,
-//           piece and the length of contiguous axes are multiples of four, bound as vectors of four
+// matmul_subgroup: the product of _matmul.wgsl, 32 x 32 sums per subgroup of 8 (_subgroup.wgsl).
+// shapes    a and b are contiguous along one of their last two axes, out along n; n, k, piece and the
+//           length of contiguous axes are multiples of four, bound as vectors of four
 // dispatch  one workgroup per tile of 32 x 32. Past the edges lines are computed again and not stored:
 //           a return, as any branch, would cost a mask
-struct Params { // as in matmul.wgsl
-  batch: u32, m: u32, n: u32, k: u32, splits: u32, piece: u32,
-  a_batch: u32, a_row: u32, a_k: u32,
-  b_batch: u32, b_k: u32, b_col: u32,
-  has_bias: u32,
-}
-@group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> a: array<vec4f>;
 @group(0) @binding(2) var<storage, read> b: array<vec4f>;
 @group(0) @binding(3) var<storage, read> bias: array<vec4f>;
 @group(0) @binding(4) var<storage, read_write> out: array<vec4f>;
 
-// Four lines (rows of a, columns of b) and four terms: each vector is one line, or one term.
-struct Block { at: vec4u, step: u32, along: bool } // along: each vector is one line; step: to more terms
+// Four lines (rows of a, columns of b) and four terms, as vectors that each are one line (along) or
+// one term.
+struct Block { at: vec4u, step: u32, along: bool } // step: to the next four terms
 
 fn block_of(start: u32, first: u32, lines: u32, line: u32, k: u32) -> Block {
   let each = vec4u(0u, 1u, 2u, 3u);

@@ -1,4 +1,4 @@
-// matmul_tiled: matmul.wgsl's product by tiles in shared memory (_tile.wgsl), for real GPUs.
+// matmul_tiled: the product of _matmul.wgsl by tiles in shared memory (_tile.wgsl), for real GPUs.
 // dispatch  one workgroup per TILE x TILE sums. Terms past the edges are zeros in the tiles.
 
 // Slot and term that an invocation fills: neighbours run along the axis that is contiguous.
