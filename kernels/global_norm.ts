@@ -70,45 +70,49 @@ function partsOf(tensors: readonly Tensor[]): Tensor {
   return parts;
 }
 
-const tables = new Map<string, Tensor[]>();
-
 /**
  * The same sums inside a captured step, where the tensors lie side by side: one dispatch per block,
- * whose lanes read from a table which elements are theirs.
+ * whose lanes read from a table which elements are theirs. What is alone in its block may be larger
+ * than one binding, and needs no table.
  */
 function partsOfBlocks(
   tensors: readonly Tensor[],
   blocks: readonly Tensor[],
 ): Tensor {
-  const key = tensors.map(({ size }) => size).join();
-  let shares = tables.get(key);
-  if (!shares) {
-    shares = outsideCapture(() =>
-      layoutOf(tensors).map(({ members }) => {
-        const rows: number[] = []; // [first four, elements]
-        for (const { index, offset } of members) {
-          for (let at = 0; at < tensors[index]!.size; at += SHARE) {
-            rows.push(
-              offset / 16 + at / 4,
-              Math.min(SHARE, tensors[index]!.size - at),
-            );
-          }
-        }
-        return keep(tensor(Uint32Array.from(rows)));
-      })
-    );
-    tables.set(key, shares);
-  }
+  const layouts = layoutOf(tensors);
   return concat(blocks.map((x, i) => {
-    const lanes = shares[i]!.size / 2;
-    const tensors = { x, shares: shares[i]!, parts: empties([lanes]) };
+    const { members } = layouts[i]!;
+    if (members.length === 1) return partsOf([tensors[members[0]!.index]!]);
+    const shares = sharesOf(members.map(({ index, offset }) => {
+      return { offset, size: tensors[index]!.size };
+    }));
+    const lanes = shares.size / 2;
     return kernel.run(
       "sum_squares_of_shares",
       { ...UNUSED, n: lanes },
-      tensors,
+      { x, shares, parts: empties([lanes]) },
       { workgroups: ({ n }) => ceilDiv(Number(n), 64) },
     );
   }));
+}
+
+const tables = new Map<string, Tensor>();
+
+/** Per lane, the first four elements and the number of elements of its share. */
+function sharesOf(members: { offset: number; size: number }[]): Tensor {
+  const key = members.map(({ size }) => size).join();
+  let table = tables.get(key);
+  if (!table) {
+    const rows = members.flatMap(({ offset, size }) =>
+      Array.from({ length: ceilDiv(size, SHARE) }, (_, share) => [
+        offset / 16 + share * SHARE / 4,
+        Math.min(SHARE, size - share * SHARE),
+      ])
+    );
+    table = outsideCapture(() => keep(tensor(Uint32Array.from(rows.flat()))));
+    tables.set(key, table);
+  }
+  return table;
 }
 
 /** Multiplies by a number on the device, in place: for gradients, which nothing else looks at. @internal */

@@ -77,7 +77,12 @@ export function flatten(tensors: readonly Tensor[]): Tensor[] {
       const { storage } = tensors[index]!;
       return storage.buffer === first.buffer && storage.offset === offset;
     });
+    const ranges = members.map(({ index, offset }) => ({
+      start: offset,
+      end: offset + tensors[index]!.size * 4,
+    }));
     if (there && first.buffer.bytes === bytes) {
+      contents.set(first.buffer, ranges); // it may have come to lie so by itself
       return over(first.window(0, bytes), bytes);
     }
     if (context().trace) {
@@ -87,13 +92,7 @@ export function flatten(tensors: readonly Tensor[]): Tensor[] {
       );
     }
     const root = Storage.allocate(bytes, () => "the parameters of a model");
-    contents.set(
-      root.buffer,
-      members.map(({ index, offset }) => ({
-        start: offset,
-        end: offset + tensors[index]!.size * 4,
-      })),
-    );
+    contents.set(root.buffer, ranges);
     for (const { index, offset } of members) {
       const tensor = tensors[index]!;
       const window = root.window(

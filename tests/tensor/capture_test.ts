@@ -236,3 +236,42 @@ Deno.test("flat memory forgets its padding when the buffer serves another purpos
   for (const tensor of [block!, ...tensors]) tensor.dispose();
   assert.deepEqual(withoutPadding(buffer, words), words);
 });
+
+Deno.test("flat memory knows the padding of a single tensor, too", () => {
+  const tensor = d.ones([5]);
+  const [block] = flatten([tensor]);
+  const words = new Uint32Array(block!.size).fill(7);
+  const clean = withoutPadding(tensor.storage.buffer, words);
+  assert.deepEqual([...clean.slice(0, 6)], [7, 7, 7, 7, 7, 0]);
+  for (const each of [block!, tensor]) each.dispose();
+});
+
+// A GPU binds gigabytes at once: too much for a test.
+const limit = d.deviceError() ? 0 : d.deviceInfo().maxBindingBytes / 4;
+Deno.test({
+  name: "a captured step clips and updates a parameter larger than one binding",
+  ignore: limit === 0 || limit > 2 ** 25,
+  fn: async () => {
+    const n = limit + 333_333;
+    const large = d.parameter(d.zeros([n])), small = d.parameter(d.zeros([3]));
+    const parameters = [small, large];
+    const optimizer = new d.SGD(parameters, { learningRate: 1 });
+    const step = d.capture(() => {
+      const gradients = parameters.map(({ shape }) => d.full(shape, 2));
+      const { scale, norm } = d.clipScale(gradients, 1);
+      optimizer.step(gradients, { scale });
+      return { norm };
+    });
+    step.replay({});
+    const [row] = await step.outputs(), norm = row!.norm[0]!;
+    const want = 2 * Math.sqrt(n + 3);
+    assert.ok(Math.abs(norm / want - 1) < 1e-5, `${norm}, not ${want}`);
+    for (const value of [d.min(large), d.max(large), d.min(small)]) {
+      assert.ok(Math.abs(await value.item() * -want / 2 - 1) < 1e-5);
+    }
+    step.dispose();
+    optimizer.dispose();
+    for (const p of parameters) p.dispose();
+    d.trimPool();
+  },
+});
