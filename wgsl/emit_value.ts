@@ -5,7 +5,7 @@
  * @module
  */
 import type { Address, Expr, Input, Local, Memory, Shape } from "./ir.ts";
-import { isConst, keyOf } from "./ir.ts";
+import { isConst, keyOf, offsetOf } from "./ir.ts";
 import type { MathLibrary, MathName } from "./math.ts";
 import type { FunctionBuilder } from "./wasm.ts";
 import type { WasmType } from "./wasm.ts";
@@ -97,19 +97,6 @@ export function bitsOf(kind: Shape["kind"], value: number): number {
     return word.getInt32(0);
   }
   return value | 0;
-}
-
-/** An index as something that varies and a number added to it. */
-function offsetOf(e: Expr): [rest: Expr | null, offset: number] {
-  if (isConst(e)) return [null, e.values[0]!];
-  if (e.op === "binary" && e.name === "add") {
-    for (const [rest, by] of [[e.left, e.right], [e.right, e.left]] as const) {
-      if (!isConst(by)) continue;
-      const [inner, offset] = offsetOf(rest);
-      return [inner, offset + by.values[0]! | 0];
-    }
-  }
-  return [e, 0];
 }
 
 /** The address of the first of four words that are loaded side by side; null if they are not. */
@@ -300,34 +287,48 @@ export class ValueEmitter {
 
   #covers(e: Expr & { op: "covers" }): void {
     const { f } = this;
-    const [low, high, rounds, change] = [
-      f.local("i64"),
+    const [low, high, change] = [
       f.local("i64"),
       f.local("i64"),
       f.local("i64"),
     ];
-    this.value(e.rounds);
-    f.op("i64.extend_i32_u").set(rounds);
-    this.value(e.first);
-    f.op("i64.extend_i32_u").tee(low).set(high);
-    for (const { by, early } of e.steps) {
-      f.get(rounds);
+    const below = () => {
+      this.value(e.count);
+      f.op("i64.extend_i32_u").op("i64.lt_u");
+    };
+    const way = ({ by, early }: (typeof e.steps)[number]) => {
+      this.value(e.rounds);
+      f.op("i64.extend_i32_u");
       if (!early) f.i64(1).op("i64.sub");
       this.value(by);
-      f.op("i64.extend_i32_s").op("i64.mul").set(change);
-      f.get(low).get(change).i64(0).get(change).i64(0).op("i64.lt_s");
-      f.op("select").op("i64.add").set(low);
-      f.get(high).get(change).i64(0).get(change).i64(0).op("i64.gt_s");
-      f.op("select").op("i64.add").set(high);
+      f.op("i64.extend_i32_s").op("i64.mul");
+    };
+    this.value(e.first);
+    f.op("i64.extend_i32_u").tee(low);
+    if (e.steps.length < 2) {
+      // One way only: the ends say it.
+      below();
+      f.get(low);
+      for (const step of e.steps) {
+        way(step);
+        f.op("i64.add");
+      }
+      below();
+    } else {
+      f.set(high);
+      for (const step of e.steps) {
+        way(step);
+        f.set(change);
+        f.get(low).get(change).i64(0).get(change).i64(0).op("i64.lt_s");
+        f.op("select").op("i64.add").set(low);
+        f.get(high).get(change).i64(0).get(change).i64(0).op("i64.gt_s");
+        f.op("select").op("i64.add").set(high);
+      }
+      f.get(low).i64(0).op("i64.ge_s").get(high);
+      below();
     }
-    f.get(low).i64(0).op("i64.ge_s");
-    f.get(high);
-    this.value(e.count);
-    f.op("i64.extend_i32_u").op("i64.lt_s").op("i32.and");
-    // No rounds need no proof; so many that the products might overflow get none.
-    f.get(rounds).i64(1).op("i64.sub").i64(2 ** 28).op("i64.lt_u");
     f.op("i32.and");
-    for (const local of [low, high, rounds, change]) f.free(local);
+    for (const local of [low, high, change]) f.free(local);
   }
 
   #unary(e: Expr & { op: "unary" }): void {

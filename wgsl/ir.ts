@@ -146,6 +146,7 @@ export type Expr =
     /**
      * Whether an index stays below `count` in all of `rounds` rounds: it is `first` in the first,
      * and each of the steps (i32) may be added once a round, before it is used (`early`) or after.
+     * There are from 1 to 2^28 rounds.
      */
     | {
       readonly op: "covers";
@@ -697,4 +698,17 @@ export function keyOf(e: Expr): string {
   })`;
   keys.set(e, key);
   return key;
+}
+
+/** An index as something that varies and a number added to it. */
+export function offsetOf(e: Expr): [rest: Expr | null, offset: number] {
+  if (isConst(e)) return [null, e.values[0]!];
+  if (e.op === "binary" && e.name === "add") {
+    for (const [rest, by] of [[e.left, e.right], [e.right, e.left]] as const) {
+      if (!isConst(by)) continue;
+      const [inner, offset] = offsetOf(rest);
+      return [inner, offset + by.values[0]! | 0];
+    }
+  }
+  return [e, 0];
 }

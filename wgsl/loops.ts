@@ -8,6 +8,7 @@
 import {
   binary,
   bitcast,
+  BOOL,
   constant,
   type Expr,
   exprsOf,
@@ -19,6 +20,7 @@ import {
   type Lowered,
   mapBodies,
   mapExprs,
+  offsetOf,
   partsOf,
   read,
   select,
@@ -113,40 +115,79 @@ class Optimizer {
     if (!rounds) return [loop];
     const steps = this.#steps(loop);
     const assigned = assignedIn([loop]);
-    const tests = new Map<string, Expr>();
-    const proven = new Set<string>();
+    const ends = new Map<string, End>();
     for (const [at, s] of [...loop.body, ...loop.update].entries()) {
       visit([s], (inner) => {
         for (const e of exprsOf(inner)) {
           visitExpr(e, (e) => {
-            if (e.op !== "limit" || proven.has(keyOf(e))) return;
+            if (e.op !== "limit") return;
             const line = this.#line(e.index, at, steps, assigned);
             const count = this.#line(e.count, at, steps, assigned);
             if (!line || !count || count.steps.size > 0) return;
-            const test: Expr = {
-              op: "covers",
-              shape: { kind: "bool", width: 1 },
-              first: line.first,
-              steps: [...line.steps.values()],
-              rounds,
-              count: count.first,
-            };
-            tests.set(keyOf(test), test);
-            proven.add(keyOf(e));
+            // Where it comes twice, the later one may be a step further.
+            for (const [local, step] of ends.get(keyOf(e))?.line.steps ?? []) {
+              if (step.early) line.steps.set(local, step);
+            }
+            ends.set(keyOf(e), { index: e.index, line, count: count.first });
           });
         }
       });
     }
-    if (tests.size === 0) return [loop];
-    const free = (e: Expr): Expr =>
-      e.op === "limit" && proven.has(keyOf(e))
-        ? free(e.index)
-        : withParts(e, partsOf(e).map(free));
+    if (ends.size === 0) return [loop];
+    // Of indices that differ by constants, the least and the largest are tested.
+    const ranges = new Map<string, Range>();
+    const proven = new Map<string, Range>();
+    for (const [key, end] of ends) {
+      const [rest, offset] = offsetOf(end.index);
+      const early = [...end.line.steps.values()].map((step) => step.early);
+      const near = end.index.shape.width === 1 &&
+        Math.abs(offset) < MOST_OFFSET;
+      const group = [near && rest ? keyOf(rest) : key, keyOf(end.count), early];
+      const range = ranges.get(group.join()) ?? { least: end, most: end };
+      if (offset < offsetOf(range.least.index)[1]) range.least = end;
+      if (offset > offsetOf(range.most.index)[1]) range.most = end;
+      ranges.set(group.join(), range);
+      proven.set(key, range);
+    }
+    const count: Local = { id: this.#next++, name: "rounds", shape: U32 };
+    // No rounds need no proof; so many that products of them might overflow get none.
+    const few = binary(
+      "lt",
+      binary("sub", read(count), u32(1)),
+      u32(2 ** 28),
+    );
+    const tests = [...ranges.values()].flatMap(({ least, most }) =>
+      (least === most ? [least] : [least, most]).map((end): Expr => ({
+        op: "covers",
+        shape: BOOL,
+        first: end.line.first,
+        steps: [...end.line.steps.values()],
+        rounds: read(count),
+        count: end.count,
+      }))
+    );
+    const free = (e: Expr): Expr => {
+      if (e.op === "limit" && proven.has(keyOf(e))) return free(e.index);
+      const range = e.op === "load" && proven.get(keyOf(e.address.index));
+      if (!range) return withParts(e, partsOf(e).map(free));
+      // The distance from the least index, which is none before the start, goes into the address.
+      const { address } = e as Expr & { op: "load" };
+      const { index } = address.index as Expr & { op: "limit" };
+      const distance = offsetOf(index)[1] - offsetOf(range.least.index)[1];
+      return {
+        ...e as Expr & { op: "load" },
+        address: {
+          ...address,
+          index: free(range.least.index),
+          offset: address.offset + address.stride * distance,
+        },
+      };
+    };
     const statement = (s: Stmt): Stmt =>
       mapBodies(mapExprs(s, free), (body) => body.map(statement));
-    return [{
+    return [{ op: "set", local: count, value: rounds }, {
       op: "if",
-      condition: [...tests.values()].reduce((a, b) => binary("and", a, b)),
+      condition: tests.reduce((a, b) => binary("and", a, b), few),
       then: [statement(loop)],
       else: [loop],
     }];
@@ -282,10 +323,26 @@ class Optimizer {
   }
 }
 
+/** Indices further from zero than this are tested on their own. */
+const MOST_OFFSET = 2 ** 16;
+
+/** One of several indices that differ by constants. */
+interface End {
+  readonly index: Expr;
+  readonly line: Line;
+  readonly count: Expr;
+}
+
+/** The ends of such indices. */
+interface Range {
+  least: End;
+  most: End;
+}
+
 /** An integer that changes by the same steps in every round. Steps are i32. */
 interface Line {
   readonly first: Expr;
-  readonly steps: ReadonlyMap<Local, { by: Expr; early: boolean }>;
+  readonly steps: Map<Local, { by: Expr; early: boolean }>;
 }
 
 function mapLine({ first, steps }: Line, f: (e: Expr) => Expr): Line {
