@@ -101,26 +101,31 @@ fn weight_gradient(@builtin(workgroup_id) wg: vec3u, @builtin(num_workgroups) gr
   let plane = params.size.x * params.size.y;
   let out_plane = params.out_size.x * params.out_size.y;
   let rows = min(row + 4u * lane + each, vec4u(params.rows - 1u)) * out_plane;
-  // A piece is a run of lines of pixels, counted through all images.
+  // A piece is a run of lines of pixels, counted through all images. One loop: sums are blended with
+  // a mask wherever a loop ends.
   let lines = params.batch * params.out_size.x;
-  let end = min((split + 1u) * params.piece, lines);
-  for (var line = split * params.piece; line < end; line++) {
-    let n = line / params.out_size.x;
-    let p_y = line % params.out_size.x;
-    let y = params.step.x * p_y + w.y;
+  let line = split * params.piece;
+  let fours = (params.out_size.y + 3u) / 4u;
+  let end = (max(min(line + params.piece, lines), line) - line) * fours;
+  var n = line / params.out_size.x;
+  var p = vec2u(line % params.out_size.x, 0u);
+  for (var i = 0u; i < end; i++) {
+    let y = params.step.x * p.x + w.y;
+    let x = params.step.y * p.y + w.x;
     let inside = y < vec4u(params.size.x);
     let start = ((n * params.groups + group) * params.channels + w.channel) * plane +
       y * params.size.y;
-    let d = (n * params.groups + group) * params.rows * out_plane + p_y * params.out_size.y + rows;
-    var x = w.x;
-    for (var p_x = 0u; p_x < params.out_size.y; p_x += 4u) {
-      add_terms(gradients_at(d.x, p_x), gradients_at(d.y, p_x), gradients_at(d.z, p_x),
-        gradients_at(d.w, p_x),
-        load_line(start, x, inside), load_line(start, x + params.step.y, inside),
-        load_line(start, x + 2u * params.step.y, inside),
-        load_line(start, x + 3u * params.step.y, inside));
-      x += 4u * params.step.y;
-    }
+    let d = (n * params.groups + group) * params.rows * out_plane + p.x * params.out_size.y + rows;
+    add_terms(gradients_at(d.x, p.y), gradients_at(d.y, p.y), gradients_at(d.z, p.y),
+      gradients_at(d.w, p.y), load_line(start, x, inside),
+      load_line(start, x + params.step.y, inside), load_line(start, x + 2u * params.step.y, inside),
+      load_line(start, x + 3u * params.step.y, inside));
+    p.y += 4u;
+    let line_ends = p.y >= params.out_size.y;
+    p = select(p, vec2u(p.x + 1u, 0u), line_ends);
+    let image_ends = p.x == params.out_size.x;
+    p = select(p, vec2u(), image_ends);
+    n += u32(image_ends);
   }
 
   let first = (split * params.groups + group) * params.rows * count;
