@@ -45,14 +45,17 @@ async function open(): Promise<Executor> {
     choose(`${nameOf(adapter)} is a GPU`);
     return await openWebGpu(adapter);
   }
+  if (!AUTO_TAKES_CPU) {
+    choose("auto takes WebGPU");
+    if (adapter instanceof Error) throw adapter;
+    return await openWebGpu(adapter);
+  }
   choose(
     adapter instanceof Error
       ? "there is no GPU adapter"
       : `the only adapter, ${nameOf(adapter)}, is a software driver`,
   );
-  if (AUTO_TAKES_CPU) return await openCpuDevice();
-  if (adapter instanceof Error) throw adapter;
-  return await openWebGpu(adapter);
+  return await openCpuDevice();
 }
 
 /** Loaded only where it is used. */
