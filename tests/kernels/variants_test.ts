@@ -141,6 +141,22 @@ Deno.test("products of nothing are empty or zero by tile64", async () => {
   await assertClose(zero!, d.zeros([2, 3]));
 });
 
+Deno.test("a software driver leaves a form whose tiles would be mostly idle", {
+  ignore: !!d.deviceError() || !d.deviceInfo().software,
+}, () => {
+  const usual = (rows: number, cols: number) =>
+    Object.values(
+      d.withVariant(
+        undefined,
+        () => d.matmul(d.zeros([rows, 64]), d.zeros([64, cols])).dispose(),
+      ).taken,
+    )[0];
+  const can = d.deviceInfo().features.includes("subgroups");
+  equal(usual(64, 64), can ? "subgroup" : "register");
+  equal(usual(64, 4), "register");
+  equal(usual(3, 64), "register");
+});
+
 Deno.test("setVariants() decides for products of about the same sizes", () => {
   const a = d.zeros([60, 70]), b = d.zeros([70, 4]);
   const taken = () => d.withVariant(undefined, () => d.matmul(a, b)).taken;
