@@ -10,9 +10,10 @@ import type { Kernel } from "../tensor/kernel.ts";
 /**
  * A form of the kernels of matrix products: `register` has no barriers, which are slow in software;
  * `subgroup` lets 8 invocations share what they load, on software drivers with vectors of 8; `tile64`
- * and `tile128` share square tiles of that size in a workgroup's memory.
+ * and `tile128` share square tiles of that size in a workgroup's memory; `panel` is for the CPU, and
+ * reads operands that are written down once more in the order in which it takes them.
  */
-export type Variant = "register" | "subgroup" | "tile64" | "tile128";
+export type Variant = "register" | "subgroup" | "tile64" | "tile128" | "panel";
 
 /** Constants of `_tile.wgsl`; within the 16 KiB of shared memory that every device has. */
 const CONSTANTS = {
@@ -26,6 +27,7 @@ export const VARIANTS: readonly Variant[] = [
   "subgroup",
   "tile64",
   "tile128",
+  "panel",
 ];
 
 /** Sizes of a product. */
@@ -66,6 +68,7 @@ const MOST_IDLE = 3;
 
 /** In software no barriers; on a GPU the largest tile of which there are enough. */
 function usual({ kind, batch, rows, cols, k }: Product): Variant {
+  if (deviceInfo().executor === "cpu") return "panel";
   if (deviceInfo().software) {
     const covered = (size: number) =>
       SUBGROUP_TILE * Math.ceil(size / SUBGROUP_TILE);
@@ -84,10 +87,11 @@ function usual({ kind, batch, rows, cols, k }: Product): Variant {
 export function variantOf(product: Product): Variant {
   const key = classOf(product);
   const wanted = watched?.variant ?? measured.get(key) ?? usual(product);
-  const variant = wanted === "subgroup" &&
-      !(product.byFour && deviceInfo().features.includes("subgroups"))
-    ? "register"
-    : wanted;
+  const { executor, features } = deviceInfo();
+  const can = wanted === "subgroup"
+    ? product.byFour && features.includes("subgroups")
+    : wanted !== "panel" || executor === "cpu";
+  const variant = can ? wanted : "register";
   if (watched) watched.taken[key] = variant;
   return variant;
 }
@@ -115,12 +119,13 @@ export interface Form {
  *
  * @param kernel Has `entry`, and `<entry>_tiled` for tiles in shared memory.
  * @param subgroupKernel Has `entry` in the form for subgroups.
+ * @param variant Any but `panel`, whose kernels take other parameters.
  */
 export function formOf(
   kernel: Kernel,
   subgroupKernel: Kernel,
   entry: string,
-  variant: Variant,
+  variant: Exclude<Variant, "panel">,
 ): Form {
   const plain = {
     kernel,

@@ -17,6 +17,7 @@ import subgroup from "./_subgroup.wgsl" with { type: "text" };
 import tile from "./_tile.wgsl" with { type: "text" };
 import { enoughInvocations, formOf, variantOf } from "./_variants.ts";
 import source from "./conv2d.wgsl" with { type: "text" };
+import { convolveByPanels, weightGradientByPanels } from "./conv2d_panel.ts";
 import bySubgroups from "./conv2d_subgroup.wgsl" with { type: "text" };
 import tiled from "./conv2d_tiled.wgsl" with { type: "text" };
 import { splitsOf } from "./matmul.ts";
@@ -121,28 +122,25 @@ function runConvolve(
   const batch = x.shape[0]!;
   const pixels = ceilDiv(outSize[0], phases[0]) *
     ceilDiv(outSize[1], phases[1]);
-  const form = formOf(
-    kernel,
-    subgroupKernel,
-    "convolve",
-    variantOf({
-      kind: "convolve",
-      batch: groups * phases[0] * phases[1],
-      rows,
-      cols: batch * pixels,
-      k: channels,
-      byFour: true, // weights are packed
-    }),
-  );
+  const variant = variantOf({
+    kind: "convolve",
+    batch: groups * phases[0] * phases[1],
+    rows,
+    cols: batch * pixels,
+    k: channels,
+    byFour: true, // weights are packed
+  });
   const all = {
     ...UNUSED,
     ...params,
     batch,
     has_bias: Number(bias !== undefined),
-    taps: weight.shape.slice(2),
-    size: x.shape.slice(2),
+    taps: sizeOfImage(weight),
+    size: sizeOfImage(x),
     out_size: outSize,
   };
+  if (variant === "panel") return convolveByPanels(x, weight, bias, all);
+  const form = formOf(kernel, subgroupKernel, "convolve", variant);
   return form.kernel.run(
     form.entry,
     all,
@@ -236,19 +234,32 @@ export function weightGradient(
   const columns = channels * kh * kw;
   const [batch, , height, width] = small.shape as Shape4;
   const pixels = batch * height * width;
-  const form = formOf(
-    kernel,
-    subgroupKernel,
-    "weight_gradient",
-    variantOf({
-      kind: "weightGradient",
-      batch: groups,
-      rows: rows / groups,
-      cols: columns,
-      k: pixels,
-      byFour: true, // or by single pixels
-    }),
-  );
+  const variant = variantOf({
+    kind: "weightGradient",
+    batch: groups,
+    rows: rows / groups,
+    cols: columns,
+    k: pixels,
+    byFour: true, // or by single pixels
+  });
+  const all = {
+    ...UNUSED,
+    batch,
+    groups,
+    rows: rows / groups,
+    channels,
+    taps: [kh, kw] as const,
+    size: sizeOfImage(large),
+    out_size: [height, width] as const,
+    origin: [-padding[0], -padding[1]] as const,
+    spacing: dilation,
+    phases: [1, 1] as const,
+    step: stride,
+  };
+  if (variant === "panel") {
+    return weightGradientByPanels(large, small, all, shape);
+  }
+  const form = formOf(kernel, subgroupKernel, "weight_gradient", variant);
   const bySubgroup = form.kernel === subgroupKernel;
   const wanted = Math.min(
     ceilDiv(
@@ -262,22 +273,7 @@ export function weightGradient(
   const out = empties([splits, ...shape]);
   form.kernel.run(
     form.entry,
-    {
-      ...UNUSED,
-      batch,
-      groups,
-      rows: rows / groups,
-      channels,
-      splits,
-      piece: ceilDiv(batch * height, splits),
-      taps: [kh, kw],
-      size: large.shape.slice(2),
-      out_size: [height, width],
-      origin: [-padding[0], -padding[1]],
-      spacing: dilation,
-      phases: [1, 1],
-      step: stride,
-    },
+    { ...all, splits, piece: ceilDiv(batch * height, splits) },
     {
       x: large,
       dy: small,

@@ -19,6 +19,7 @@ import subgroup from "./_subgroup.wgsl" with { type: "text" };
 import tile from "./_tile.wgsl" with { type: "text" };
 import { enoughInvocations, formOf, variantOf } from "./_variants.ts";
 import source from "./matmul.wgsl" with { type: "text" };
+import { multiplyByPanels, type Operand } from "./matmul_panel.ts";
 import bySubgroups from "./matmul_subgroup.wgsl" with { type: "text" };
 import tiled from "./matmul_tiled.wgsl" with { type: "text" };
 import { sum, sumTo } from "./reduce.ts";
@@ -41,14 +42,6 @@ const subgroupKernel = new Kernel(
 );
 /** Terms of a sum below which cutting it does not pay. */
 const LEAST_TERMS = 512;
-
-/** An operand as the kernel reads it: `line` and `k` are strides of the outer axis and of the summed. */
-interface Operand {
-  tensor: Tensor;
-  batch: number;
-  line: number;
-  k: number;
-}
 
 /**
  * Into how many pieces a sum of `terms` is cut: `wanted`, unless an operand is larger than a binding.
@@ -106,6 +99,10 @@ export function product(
     k,
     byFour: k % 4 === 0 && cols % 4 === 0 && !(transposeA && rows % 4 > 0),
   });
+  if (variant === "panel") {
+    return multiplyByPanels(left, right, { batch, rows, cols, k }, bias)
+      .view([...shape, rows, cols]);
+  }
   const swapped = few && variant !== "subgroup";
   if (swapped) [left, right] = [right, left];
   const [m, n] = swapped ? [cols, rows] : [rows, cols];

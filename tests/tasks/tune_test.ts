@@ -38,7 +38,9 @@ async function inEmptyCache(body: () => void | Promise<void>): Promise<void> {
 }
 
 Deno.test("tune() lets no wrong form win", async () => {
-  const { product, after, ms } = await tune(probe("tile64", "tile128"));
+  const { product, after, ms } = await tune(
+    probe("tile64", "tile128", "panel"),
+  );
   equal(product, PRODUCT);
   equal(after, "register");
   deepEqual(Object.keys(ms), ["register"]);
@@ -48,7 +50,9 @@ Deno.test("tune() lets no wrong form win", async () => {
 Deno.test("tune writes a table that tasks take over, unless told not to", () =>
   inEmptyCache(async () => {
     const quiet = (write: boolean) =>
-      main({ flags: { write }, json: true }, [probe("tile64", "tile128")]);
+      main({ flags: { write }, json: true }, [
+        probe("tile64", "tile128", "panel"),
+      ]);
     const log = console.log, lines: string[] = [];
     console.log = (line: string) => lines.push(line);
     try {
