@@ -82,7 +82,7 @@ class Sandbox implements Disposable {
       join(this.root, "deno.json"),
       '{\n  "imports": {\n    "other": "./x.ts"\n  },\n  "tasks": {\n' +
         '    "train": "x",\n    "datasets": "x",\n    "doctor": "x",\n' +
-        '    "help": "x",\n    "test:data": "x"\n  }\n}\n',
+        '    "bench": "x",\n    "test": "x",\n    "help": "x",\n    "test:data": "x"\n  }\n}\n',
     );
     Deno.writeTextFileSync(this.driver, "{}");
     this.script(join(this.folder, "npm-deno"), fakeDeno("2.9.6"));
@@ -290,28 +290,77 @@ test("fetches no Deno under DENOISE_NO_INSTALL", async () => {
   assert.match(stderr, /\n {2}npm install -g deno@2\.9\.6\n$/);
 });
 
-test("names one command where a driver is missing and it may not install one", async () => {
-  const cases: [id: string, env: Record<string, string>][] = [
-    ["echo 1000", {}],
-    ["echo 0", { DENOISE_NO_INSTALL: "1" }],
+test("needs no driver for ordinary tasks", async () => {
+  const cases: [
+    args: string[],
+    env?: Record<string, string>,
+    fakes?: Record<string, string>,
+  ][] = [
+    [["train", "ddpm"]],
+    [["train", "ddpm", "--device", "cpu"], { DENOISE_DEVICE: "webgpu" }],
+    [["train", "ddpm", "--device", "webgpu", "--device=auto"]],
+    [["bench", "--vs", "tfjs-wasm", "--item", "tfjs"]],
+    [["datasets", "list"], { DENOISE_DEVICE: "webgpu" }],
+    [["train", "--device", "webgpu", "--help"]],
+    [["test", "--help"]],
+    [["test"], { DENOISE_DEVICE: "cpu" }],
+    [["train", "--device=webgpu"], { DENO_WEBGPU_BACKEND: "gl" }],
+    [["train", "--device=webgpu"], {}, { uname: "echo Darwin" }],
   ];
-  for (const [id, env] of cases) {
+  for (const [args, env, fakes] of cases) {
     using box = new Sandbox({
       deno: fakeDeno("2.9.6"),
       "apt-get": FAKE_APT,
-      sudo: FAKE_APT,
-      id,
+      id: "echo 0",
+      ...fakes,
     });
     Deno.removeSync(box.driver);
-    const { code, stdout, stderr, calls } = await box.run(["train"], env);
-    assert.equal(code, 1);
-    assert.equal(stdout + calls, "");
-    const commands = stderr.split("\n").filter((line) => line.startsWith("  "));
-    assert.equal(commands.length, 1, stderr);
-    assert.match(
-      commands[0]!,
-      /^ {2}sudo apt-get update && sudo apt-get install .*mesa-vulkan-drivers libvulkan1 fontconfig-config$/,
-    );
+    const { code, stdout, stderr, calls } = await box.run(args, env);
+    assert.equal(stderr + calls, "", args.join(" "));
+    assert.match(stdout, /^ran 2\.9\.6\n/);
+    assert.equal(code, 7);
+  }
+});
+
+/** Command lines that run on nothing but WebGPU. */
+const NEED_WEBGPU: [args: string[], env?: Record<string, string>][] = [
+  [["train", "ddpm", "--device", "webgpu"]],
+  [["train", "--device=webgpu", "ddpm"]],
+  [["train", "ddpm"], { DENOISE_DEVICE: "webgpu" }],
+  [["test"], { DENOISE_DEVICE: "webgpu" }],
+  [["bench", "--device", "cpu", "--vs", "tfjs"]],
+  [["bench", "--vs=tfjs-wasm,jax-js", "--item", "matmul*"]],
+];
+
+test("names one command where WebGPU is asked for and it may not install a driver", async () => {
+  const users: [id: string, env: Record<string, string>][] = [
+    ["echo 1000", {}],
+    ["echo 0", { DENOISE_NO_INSTALL: "1" }],
+  ];
+  for (const [id, userEnv] of users) {
+    for (const [args, env] of NEED_WEBGPU) {
+      using box = new Sandbox({
+        deno: fakeDeno("2.9.6"),
+        "apt-get": FAKE_APT,
+        sudo: FAKE_APT,
+        id,
+      });
+      Deno.removeSync(box.driver);
+      const { code, stdout, stderr, calls } = await box.run(args, {
+        ...env,
+        ...userEnv,
+      });
+      assert.equal(code, 1, args.join(" "));
+      assert.equal(stdout + calls, "");
+      const commands = stderr.split("\n").filter((line) =>
+        line.startsWith("  ")
+      );
+      assert.equal(commands.length, 1, stderr);
+      assert.match(
+        commands[0]!,
+        /^ {2}sudo apt-get update && sudo apt-get install .*mesa-vulkan-drivers libvulkan1$/,
+      );
+    }
   }
 });
 
@@ -319,7 +368,7 @@ test("knows the package managers of other systems", async () => {
   for (const manager of ["dnf", "pacman", "zypper", "apk"]) {
     using box = new Sandbox({ deno: fakeDeno("2.9.6"), [manager]: FAKE_APT });
     Deno.removeSync(box.driver);
-    const { code, stderr } = await box.run(["train"]);
+    const { code, stderr } = await box.run(["train", "--device=webgpu"]);
     assert.equal(code, 1);
     assert.match(stderr, new RegExp(`\n {2}sudo ${manager} .*vulkan.*\n$`));
   }
@@ -331,7 +380,7 @@ test("asks for the Vulkan loader too", async () => {
     "apt-get": FAKE_APT,
     ldconfig: "",
   });
-  const { code, stderr } = await box.run(["train"]);
+  const { code, stderr } = await box.run(["train", "--device=webgpu"]);
   const here = ["", ...Array.from(Deno.readDirSync("/usr/lib"), (e) => e.name)]
     .filter((name) => name === "" || name.includes("-linux-gnu"))
     .map((name) => `/usr/lib/${name}`)
@@ -341,62 +390,82 @@ test("asks for the Vulkan loader too", async () => {
   assert.equal(stderr.includes("apt-get install"), !here);
 });
 
-test("installs a driver as root, then runs the task", async () => {
-  using box = new Sandbox({
-    deno: fakeDeno("2.9.6"),
-    "apt-get": FAKE_APT,
-    id: "echo 0",
-  });
-  Deno.removeSync(box.driver);
-  const { code, stdout, stderr, calls } = await box.run(["train"]);
-  assert.equal(code, 7);
-  assert.match(stdout, /^ran 2\.9\.6\n/);
-  assert.match(stderr, /^denoise: Installing a Vulkan driver .*\n$/);
-  assert.match(
-    calls,
-    / install .*mesa-vulkan-drivers libvulkan1 fontconfig-config\n$/,
-  );
-  assert.deepEqual(Array.from(Deno.readDirSync(join(box.folder, "tmp"))), []);
-});
-
-test("shows what the package manager said when it could not install a driver", async () => {
-  using box = new Sandbox({
-    deno: fakeDeno("2.9.6"),
-    dnf: "echo 'no such package'; exit 1",
-    id: "echo 0",
-  });
-  Deno.removeSync(box.driver);
-  const { code, stderr } = await box.run(["train"]);
-  assert.equal(code, 1);
-  assert.match(
-    stderr,
-    /no such package\ndenoise: Could not install a Vulkan driver/,
-  );
-});
-
-test("asks for no driver where none is needed", async () => {
-  const cases: [
-    fakes: Record<string, string>,
-    args: string[],
-    env: Record<string, string>,
-  ][] = [
-    [{}, ["datasets", "list"], {}],
-    [{}, ["train", "ddpm", "--help"], {}],
-    [{}, ["train"], { DENO_WEBGPU_BACKEND: "gl" }],
-    [{ uname: "echo Darwin" }, ["train"], {}],
-  ];
-  for (const [fakes, args, env] of cases) {
+test("installs a driver as root for WebGPU and for the tests, then runs the task", async () => {
+  for (const [args, env] of [...NEED_WEBGPU, [["test"]] as const]) {
     using box = new Sandbox({
       deno: fakeDeno("2.9.6"),
       "apt-get": FAKE_APT,
       id: "echo 0",
-      ...fakes,
     });
     Deno.removeSync(box.driver);
-    const { code, stdout, calls } = await box.run(args, env);
+    const { code, stdout, stderr, calls } = await box.run([...args], env);
+    assert.equal(code, 7, args.join(" "));
+    assert.match(stdout, /^ran 2\.9\.6\n/);
+    assert.match(stderr, /^denoise: Installing a Vulkan driver .*\n$/);
+    assert.match(calls, / install .*mesa-vulkan-drivers libvulkan1\n$/);
+    const left = Array.from(Deno.readDirSync(join(box.folder, "tmp")));
+    assert.deepEqual(left, []);
+  }
+});
+
+test("shows what the package manager said when it could not install a driver", async () => {
+  for (const [task, expected] of [["train", 1], ["test", 7]] as const) {
+    using box = new Sandbox({
+      deno: fakeDeno("2.9.6"),
+      dnf: "echo 'no such package'; exit 1",
+      id: "echo 0",
+    });
+    Deno.removeSync(box.driver);
+    const { code, stderr } = await box.run(
+      task === "train" ? [task, "--device=webgpu"] : [task],
+    );
+    assert.equal(code, expected);
+    assert.match(
+      stderr,
+      /no such package\ndenoise: Could not install a Vulkan driver/,
+    );
+    assert.equal(/tests .* are skipped\n$/.test(stderr), task === "test");
+    const left = Array.from(Deno.readDirSync(join(box.folder, "tmp")));
+    assert.deepEqual(left, []);
+  }
+});
+
+test("runs the tests without a driver where it may not install one", async () => {
+  using box = new Sandbox({ deno: fakeDeno("2.9.6"), "apt-get": FAKE_APT });
+  Deno.removeSync(box.driver);
+  const { code, stdout, stderr, calls } = await box.run(["test", "--quick"]);
+  assert.equal(code, 7);
+  assert.ok(stdout.endsWith("<test><--quick>"), stdout);
+  assert.match(stderr, /\n {2}sudo apt-get .*\n.*tests .* are skipped\n$/);
+  assert.equal(calls, "");
+});
+
+test("lets the doctor look where there is no driver", async () => {
+  for (const args of [["doctor"], ["doctor", "--device=webgpu"]]) {
+    using box = new Sandbox({ deno: fakeDeno("2.9.6"), "apt-get": FAKE_APT });
+    Deno.removeSync(box.driver);
+    const { code, stdout, stderr, calls } = await box.run(args);
     assert.equal(code, 7);
     assert.match(stdout, /^ran 2\.9\.6\n/);
+    assert.match(
+      stderr,
+      /needs a Vulkan driver.*\n {2}sudo apt-get .*\n.*the CPU computes.*\n$/,
+    );
     assert.equal(calls, "");
+  }
+});
+
+test("installs nothing for the doctor as root, unless WebGPU is asked for", async () => {
+  for (const device of ["auto", "webgpu"]) {
+    using box = new Sandbox({
+      deno: fakeDeno("2.9.6"),
+      "apt-get": FAKE_APT,
+      id: "echo 0",
+    });
+    Deno.removeSync(box.driver);
+    const { code, calls } = await box.run(["doctor", "--device", device]);
+    assert.equal(code, 7);
+    assert.equal(calls.includes("install"), device === "webgpu");
   }
 });
 
@@ -410,15 +479,6 @@ test("hands over to the help task", async () => {
   }
 });
 
-test("names the command for a missing driver, but lets the doctor look", async () => {
-  using box = new Sandbox({ deno: fakeDeno("2.9.6"), "apt-get": FAKE_APT });
-  Deno.removeSync(box.driver);
-  const { code, stderr, calls } = await box.run(["doctor"]);
-  assert.equal(code, 7);
-  assert.match(stderr, /\n {2}sudo apt-get .*\n$/);
-  assert.equal(calls, "");
-});
-
 test("ends with 2 for an unknown task", async () => {
   for (
     const task of ["trian", "other", "--steps", "t.ain", "train\ndatasets"]
@@ -429,7 +489,7 @@ test("ends with 2 for an unknown task", async () => {
     assert.equal(stdout, "");
     assert.match(
       stderr,
-      /^denoise: Unknown task "[^]*": the tasks are train datasets doctor help test:data/,
+      /^denoise: Unknown task "[^]*": the tasks are train datasets doctor bench test help test:data/,
     );
   }
 });
