@@ -219,8 +219,9 @@ export class ValueEmitter {
         f.get(this.fixed.inputs[e.input]);
         return;
       case "length":
-        f.get(this.fixed.lengths[e.memory.slot]!).i32(e.stride)
-          .op("i32.div_u");
+        f.get(this.fixed.lengths[e.memory.slot]!);
+        if (e.offset > 0) f.i32(e.offset).op("i32.sub");
+        f.i32(e.stride).op("i32.div_u");
         return;
       case "load": {
         const field = this.fixed.fields.get(fieldKey(e) ?? "");

@@ -233,42 +233,28 @@ export function builtin(name: string, args: readonly Expr[]): Expr | null {
         unary("countTrailingZeros", a),
       );
     case "extractBits": {
-      const { width } = a.shape;
-      const offset = min(b, u32(32)), count = min(c, sub(u32(32), offset));
-      const top = sub(u32(32), add(offset, count));
-      const at = (e: Expr) => splat(e, width);
-      const value = binary(
-        "shr",
-        binary("shl", a, at(top)),
-        at(sub(u32(32), count)),
-      );
-      return select(
-        binary("eq", count, u32(0)),
-        like(a, 0),
-        value,
-      );
+      const word = like(b, 32), offset = min(b, word);
+      const count = min(c, sub(word, offset));
+      const top = sub(word, add(offset, count));
+      const value = binary("shr", binary("shl", a, top), sub(word, count));
+      return select(binary("eq", count, like(b, 0)), like(a, 0), value);
     }
     case "insertBits": {
-      const { width } = a.shape;
-      const offset = min(c, u32(32));
-      const count = min(args[3]!, sub(u32(32), offset));
+      const word = like(c, 32), offset = min(c, word);
+      const count = min(args[3]!, sub(word, offset));
       const ones = select(
-        binary("eq", count, u32(32)),
-        u32(0xffffffff),
-        sub(binary("shl", u32(1), count), u32(1)),
+        binary("eq", count, word),
+        like(c, 0xffffffff),
+        sub(binary("shl", like(c, 1), count), like(c, 1)),
       );
-      const mask = bitcast(
-        splat(binary("shl", ones, offset), width),
-        a.shape.kind,
-      );
-      const shifted = binary("shl", b, splat(offset, width));
+      const mask = bitcast(binary("shl", ones, offset), a.shape.kind);
       return select(
-        binary("eq", count, u32(0)),
+        binary("eq", count, like(c, 0)),
         a,
         binary(
           "or",
           binary("and", a, unary("not", mask)),
-          binary("and", shifted, mask),
+          binary("and", binary("shl", b, offset), mask),
         ),
       );
     }

@@ -103,10 +103,11 @@ export type Expr =
     | { readonly op: "local"; readonly local: Local }
     | { readonly op: "input"; readonly input: Input }
     | { readonly op: "load"; readonly address: Address }
-    /** Elements of `stride` bytes that a storage binding holds. */
+    /** Elements of `stride` bytes that a storage binding holds, from `offset` on. */
     | {
       readonly op: "length";
       readonly memory: Memory;
+      readonly offset: number;
       readonly stride: number;
     }
     /** An index brought into range: `min(index, count - 1)`. */
@@ -681,7 +682,7 @@ export function keyOf(e: Expr): string {
         return [memory.space, memory.slot, stride, offset].join();
       }
       case "length":
-        return [e.memory.slot, e.stride].join();
+        return [e.memory.slot, e.offset, e.stride].join();
       case "unary":
       case "binary":
         return e.name;

@@ -111,9 +111,9 @@ class Optimizer {
   // ---- Indices that stay in range
 
   #proven(loop: Loop): Stmt[] {
-    const rounds = roundsOf(loop, this.#steps(loop));
-    if (!rounds) return [loop];
     const steps = this.#steps(loop);
+    const counted = roundsOf(loop, steps);
+    if (!counted) return [loop];
     const assigned = assignedIn([loop]);
     const ends = new Map<string, End>();
     for (const [at, s] of [...loop.body, ...loop.update].entries()) {
@@ -157,15 +157,19 @@ class Optimizer {
       u32(2 ** 28),
     );
     const tests = [...ranges.values()].flatMap(({ least, most }) =>
-      (least === most ? [least] : [least, most]).map((end): Expr => ({
-        op: "covers",
-        shape: BOOL,
+      (least === most ? [least] : [least, most]).map((end): Covered => ({
         first: end.line.first,
         steps: [...end.line.steps.values()],
-        rounds: read(count),
         count: end.count,
       }))
     );
+    if (counted.ends) tests.push(counted.ends);
+    const covers = tests.map((test): Expr => ({
+      op: "covers",
+      shape: BOOL,
+      rounds: read(count),
+      ...test,
+    }));
     const free = (e: Expr): Expr => {
       if (e.op === "limit" && proven.has(keyOf(e))) return free(e.index);
       const range = e.op === "load" && proven.get(keyOf(e.address.index));
@@ -185,9 +189,9 @@ class Optimizer {
     };
     const statement = (s: Stmt): Stmt =>
       mapBodies(mapExprs(s, free), (body) => body.map(statement));
-    return [{ op: "set", local: count, value: rounds }, {
+    return [{ op: "set", local: count, value: counted.rounds }, {
       op: "if",
-      condition: tests.reduce((a, b) => binary("and", a, b), few),
+      condition: covers.reduce((a, b) => binary("and", a, b), few),
       then: [statement(loop)],
       else: [loop],
     }];
@@ -212,7 +216,7 @@ class Optimizer {
       const { value, local } = s;
       if (value.op !== "binary" || local.shape.kind === "f32") continue;
       const isSelf = (e: Expr) => e.op === "local" && e.local === local;
-      const fixed = (e: Expr) => !dependsOn(e, assigned);
+      const fixed = (e: Expr) => isSteady(e, assigned);
       const { left, right } = value;
       let by: Expr | null = null;
       if (value.name === "add" && isSelf(left) && fixed(right)) by = right;
@@ -233,12 +237,7 @@ class Optimizer {
     assigned: ReadonlySet<Local>,
     depth = 0,
   ): Line | null {
-    if (!dependsOn(e, assigned)) {
-      const changes = (e: Expr): boolean =>
-        e.op === "load" && !e.address.memory.constant ||
-        partsOf(e).some(changes);
-      return changes(e) ? null : { first: e, steps: new Map() };
-    }
+    if (isSteady(e, assigned)) return { first: e, steps: new Map() };
     if (depth > 24) return null;
     const line = (e: Expr) => this.#line(e, at, steps, assigned, depth + 1);
     switch (e.op) {
@@ -300,7 +299,7 @@ class Optimizer {
         return { first: join(parts.map((p) => p!.first)), steps: all };
       }
       case "select": {
-        if (dependsOn(e.condition, assigned)) return null;
+        if (!isSteady(e.condition, assigned)) return null;
         const yes = line(e.yes), no = line(e.no);
         if (!yes || !no) return null;
         const all = new Map<Local, { by: Expr; early: boolean }>();
@@ -322,6 +321,9 @@ class Optimizer {
     }
   }
 }
+
+/** A range that something must stay in for as many rounds as a loop has. */
+type Covered = Pick<Expr & { op: "covers" }, "first" | "steps" | "count">;
 
 /** Indices further from zero than this are tested on their own. */
 const MOST_OFFSET = 2 ** 16;
@@ -379,17 +381,20 @@ function sum(name: "add" | "sub", a: Line, b: Line, e: Expr): Line {
   return { first: binary(name, a.first, b.first), steps };
 }
 
-/** How often a loop runs, if its condition compares a register that grows steadily; else null. */
+/**
+ * How often a loop runs, if its condition compares a register that grows steadily; else null. That
+ * holds if the register does not grow past the range of its type, which `ends` asks where it could.
+ */
 function roundsOf(
   loop: Loop,
   steps: ReadonlyMap<Local, { by: Expr; at: number }>,
-): Expr | null {
+): { rounds: Expr; ends: Covered | null } | null {
   const { condition } = loop;
   if (condition?.op !== "binary" || condition.left.op !== "local") return null;
   const { name, left, right } = condition;
   const step = steps.get(condition.left.local);
   if (!step || left.shape.width > 1 || left.shape.kind === "bool") return null;
-  if (dependsOn(right, assignedIn([loop]))) return null;
+  if (!isSteady(right, assignedIn([loop]))) return null;
   const up = name === "lt" || name === "le";
   const down = name === "gt" || name === "ge";
   if (!up && !down) return null;
@@ -413,7 +418,19 @@ function roundsOf(
     binary("div", inclusive ? way : binary("sub", way, u32(1)), size),
     u32(1),
   );
-  return select(condition, rounds, constant(U32, 0));
+  const runs = isConst(by)
+    ? condition
+    : binary("and", condition, binary("ne", by, constant(by.shape, 0)));
+  return {
+    rounds: select(runs, rounds, constant(U32, 0)),
+    ends: up && !inclusive && isConst(by, 1) ? null : {
+      first: left.shape.kind === "u32"
+        ? left
+        : binary("xor", bitcast(left, "u32"), u32(2 ** 31)),
+      steps: [{ by, early: true }],
+      count: u32(2 ** 32 - 1),
+    },
+  };
 }
 
 function contains(loop: Loop, op: Stmt["op"]): boolean {
@@ -433,7 +450,9 @@ function assignedIn(body: readonly Stmt[]): Set<Local> {
   return assigned;
 }
 
-function dependsOn(e: Expr, locals: ReadonlySet<Local>): boolean {
-  return e.op === "local" && locals.has(e.local) ||
-    partsOf(e).some((part) => dependsOn(part, locals));
+/** Whether a value is the same in all rounds of a loop that sets these registers. */
+function isSteady(e: Expr, assigned: ReadonlySet<Local>): boolean {
+  return !(e.op === "local" && assigned.has(e.local)) &&
+    !(e.op === "load" && !e.address.memory.constant) &&
+    partsOf(e).every((part) => isSteady(part, assigned));
 }

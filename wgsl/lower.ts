@@ -49,7 +49,7 @@ type Value = Expr | { readonly op: "parts"; readonly parts: readonly Value[] };
 
 /** Where a value can be read and written. */
 type Place =
-  | { at: "registers"; value: Value; type: Type }
+  | { at: "registers"; value: Value; type: Type; root?: Variable }
   | {
     at: "memory";
     memory: Memory;
@@ -301,7 +301,12 @@ class Lowering {
     }
     const registers = this.#registers(type, name);
     this.#assign(registers, value);
-    this.#scope.set(variable, { at: "registers", value: registers, type });
+    this.#scope.set(variable, {
+      at: "registers",
+      value: registers,
+      type,
+      root: variable,
+    });
   }
 
   #assign(registers: Value, value: Value): void {
@@ -353,10 +358,23 @@ class Lowering {
         return { at: "lane", vector, lane: u32(e.lanes[0]!), type: e.type };
       }
       case "index": {
-        const base = this.#place(e.base);
-        const index = this.#index(e.index);
+        let base = this.#place(e.base);
+        let index!: Expr;
+        const inner = this.#collect(() => {
+          index = this.#index(e.index);
+        });
+        if (inner.length > 0) base = this.#fixed(base);
+        for (const step of inner) this.#emit(step);
         if (base.type.kind === "vector") {
-          return { at: "lane", vector: base, lane: index, type: e.type };
+          const lane = this.#limit(index, base.type.width);
+          // In memory not through the whole vector: others may be writing its other lanes.
+          if (base.at === "memory") return this.#step(base, lane, 4, e.type);
+          return {
+            at: "lane",
+            vector: base,
+            lane: isConst(lane) ? lane : index,
+            type: e.type,
+          };
         }
         if (base.type.kind !== "array") break;
         const { count, stride } = base.type;
@@ -365,8 +383,7 @@ class Lowering {
             const at = Math.min(index.values[0]!, count! - 1);
             return { ...base, value: part(base.value, at), type: e.type };
           }
-          const root = rootOf(e.base);
-          if (root?.kind === "var") throw new NeedsMemory(root);
+          if (base.root) throw new NeedsMemory(base.root);
           // An array value that is never written: chosen by comparison.
           return {
             ...base,
@@ -375,21 +392,20 @@ class Lowering {
           };
         }
         if (base.at !== "memory") break;
-        const limit = count === null
-          ? {
-            op: "length" as const,
-            shape: U32,
-            memory: base.memory,
-            stride,
-          }
-          : u32(count);
-        const limited: Expr = isConst(index) && count !== null
-          ? u32(Math.min(index.values[0]!, count - 1))
-          : { op: "limit", shape: U32, index, count: limit };
+        const limited: Expr = count !== null
+          ? this.#limit(index, count)
+          : { op: "limit", shape: U32, index, count: lengthOf(base, stride) };
         return this.#step(base, limited, stride, e.type);
       }
     }
     return { at: "registers", value: this.#value(e), type: e.type };
+  }
+
+  /** An index into so many elements, brought into range. */
+  #limit(index: Expr, count: number): Expr {
+    return isConst(index)
+      ? u32(Math.min(index.values[0]!, count - 1))
+      : { op: "limit", shape: U32, index, count: u32(count) };
   }
 
   /** The place `index * stride` bytes further. */
@@ -417,6 +433,24 @@ class Lowering {
       stride: 1,
       type,
     };
+  }
+
+  /** A place that stays where it is when what its index was computed from changes. */
+  #fixed(place: Place): Place {
+    switch (place.at) {
+      case "registers":
+        return place.root
+          ? place
+          : { ...place, value: this.#keep(place.value, "kept") };
+      case "memory":
+        return { ...place, index: this.#keep(place.index, "index") as Expr };
+      case "lane":
+        return {
+          ...place,
+          vector: this.#fixed(place.vector),
+          lane: this.#keep(place.lane, "lane") as Expr,
+        };
+    }
   }
 
   #pointer(e: Expression): Place {
@@ -487,9 +521,12 @@ class Lowering {
       const kept = isConst(value) ? value : this.#keep(value, "lane") as Expr;
       const parts = Array.from({ length: old.shape.width }, (_, i) => {
         const was = lanesOf(old, [i]);
-        return isConst(lane)
-          ? (lane.values[0] === i ? kept : was)
-          : select(binary("eq", lane, u32(i)), kept, was);
+        return isConst(lane) ? (lane.values[0] === i ? kept : was) : select(
+          // Past the end is the last, as where it is read.
+          binary(i < old.shape.width - 1 ? "eq" : "ge", lane, u32(i)),
+          kept,
+          was,
+        );
       });
       return this.#write(vector, join(parts));
     }
@@ -628,8 +665,7 @@ class Lowering {
       if (place.at !== "memory" || place.type.kind !== "array") {
         this.#fail(e.at, "arrayLength of this");
       }
-      const { stride } = place.type;
-      return { op: "length", shape: U32, memory: place.memory, stride };
+      return lengthOf(place, place.type.stride);
     }
     if (name === "workgroupBarrier" || name === "storageBarrier") {
       this.#emit({ op: "barrier" });
@@ -691,7 +727,7 @@ class Lowering {
     // A function's parameters and variables may be bound already, where it is called by its caller.
     const values = f.parameters.map((parameter, i) => {
       if (parameter.type.kind === "pointer") {
-        return this.#pointer(args[i]!);
+        return this.#fixed(this.#pointer(args[i]!));
       }
       return null;
     });
@@ -741,7 +777,7 @@ class Lowering {
       case "declare":
         if (s.variable.kind === "let") {
           if (s.variable.type.kind === "pointer") {
-            this.#scope.set(s.variable, this.#pointer(s.value!));
+            this.#scope.set(s.variable, this.#fixed(this.#pointer(s.value!)));
             return true;
           }
           const value = this.#value(s.value!);
@@ -753,20 +789,26 @@ class Lowering {
         } else this.#declare(s.variable, s.value);
         return true;
       case "assign": {
-        if (!s.operator) {
-          const value = this.#value(s.value);
-          const place = this.#place(s.target);
-          // The parts of a composite may be read while others are written.
-          this.#write(
-            place,
-            value.op === "parts" ? this.#keep(value, "kept") : value,
-          );
-          return true;
+        let place = this.#place(s.target);
+        let old = s.operator ? this.#read(place) as Expr : null;
+        let value!: Value;
+        const inner = this.#collect(() => {
+          value = this.#value(s.value);
+        });
+        if (inner.length > 0) {
+          // What comes first is not changed by calls in what comes later.
+          place = this.#fixed(place);
+          old &&= this.#keep(old, "old") as Expr;
         }
-        const place = this.#place(s.target);
-        const value = this.#scalar(s.value);
-        const old = this.#read(place) as Expr;
-        this.#write(place, binary(BINARY[s.operator], old, value));
+        for (const step of inner) this.#emit(step);
+        if (s.operator) {
+          value = binary(BINARY[s.operator], old!, value as Expr);
+        }
+        // The parts of a composite may be read while others are written.
+        this.#write(
+          place,
+          value.op === "parts" ? this.#keep(value, "kept") : value,
+        );
         return true;
       }
       case "evaluate":
@@ -940,6 +982,7 @@ class Lowering {
       condition?.op !== "binary" || !isCounter(condition.left) ||
       update?.op !== "assign" || !isCounter(update.target) ||
       !["+", "-", "*", "<<", ">>", "/"].includes(update.operator ?? "") ||
+      mentions(condition.right, variable) || mentions(update.value, variable) ||
       changes(s.body, variable)
     ) return null;
     const known = (e: Expression): Expr | null => {
@@ -982,6 +1025,12 @@ function cheap(name: string): boolean {
     "inverseSqrt",
   ]
     .includes(name) && !name.startsWith("pack") && !name.startsWith("unpack");
+}
+
+/** Elements of an array that goes on to the end of its buffer. */
+function lengthOf(place: Place & { at: "memory" }, stride: number): Expr {
+  const { memory, offset } = place;
+  return { op: "length", shape: U32, memory, offset, stride };
 }
 
 function addressOf(place: Place & { at: "memory" }): Address {
@@ -1113,6 +1162,16 @@ function walk(node: unknown, f: (node: { op: string }) => void): void {
       }
     }
   }
+}
+
+/** Whether an expression reads a variable. */
+function mentions(e: Expression, variable: Variable): boolean {
+  let found = false;
+  walk(e, (node) => {
+    const inner = node as Expression;
+    if (inner.op === "variable" && inner.variable === variable) found = true;
+  });
+  return found;
 }
 
 /** Whether statements assign to a variable or take its address. */
