@@ -6,11 +6,12 @@
 import { apply, type Op } from "../tensor/autograd.ts";
 import { Kernel, like, requireThat } from "../tensor/kernel.ts";
 import type { Tensor } from "../tensor/tensor.ts";
+import fours from "./_fours.wgsl" with { type: "text" };
 import source from "./addcmul.wgsl" with { type: "text" };
 import { mul } from "./binary.ts";
 import { scale } from "./unary.ts";
 
-const kernel = new Kernel("addcmul", source);
+const kernel = new Kernel("addcmul", fours, source);
 
 const addcmulOp: Op<[x: Tensor, a: Tensor, b: Tensor], { factor: number }> = {
   name: "addcmul",

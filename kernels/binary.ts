@@ -13,12 +13,13 @@ import {
 } from "../tensor/shape.ts";
 import { sizeOf, Tensor } from "../tensor/tensor.ts";
 import { lanesPerRow } from "./_lanes.ts";
+import fours from "./_fours.wgsl" with { type: "text" };
 import source from "./binary.wgsl" with { type: "text" };
 import { sumTo } from "./reduce.ts";
 import { expand } from "./shape.ts";
 import { powScalar, reciprocal, scale } from "./unary.ts";
 
-const kernel = new Kernel("binary", source);
+const kernel = new Kernel("binary", fours, source);
 const quarters = ({ n }: Params) => Math.ceil(Number(n) / 1024);
 const NO_STRIDES = [0, 0, 0, 0];
 const FLAT = {

@@ -8,8 +8,8 @@
 //           broadcast: i < length counts along the last axis (in packs), r along all others: the
 //           first of `rows`, and MIDDLE axes of `row` together, in shape0, shape1 from the last to the
 //           first; vectors of two are for a and b
-// dispatch  one invocation per FOURS times four elements, as in unary.wgsl; broadcast: `lanes` per
-//           r, each of which takes every lanes-th i
+// dispatch  one invocation per FOURS times four elements, as _fours.wgsl has it; broadcast:
+//           `lanes` per r, each of which takes every lanes-th i
 struct Params {
   n: u32, a_scalar: u32, b_scalar: u32,
   rows: u32, row: u32, length: u32, lanes: u32, step: vec2u, outer: vec2u,
@@ -24,8 +24,6 @@ struct Params {
 @group(0) @binding(6) var<storage, read> b_elements: array<f32>;
 @group(0) @binding(7) var<storage, read_write> out_elements: array<f32>;
 const WORKGROUP_SIZE = 64u;
-const FOURS = 4u;
-const SIDE_BY_SIDE = 8u;
 override KIND: u32; // one of:
 const ADD = 0u;
 const SUB = 1u;
@@ -87,18 +85,11 @@ fn df(u: vec4f, v: vec4f) -> vec4f {
   }
 }
 
-// The first of an invocation's fours; the others follow SIDE_BY_SIDE apart.
-fn first_of(wg: vec3u, grid: vec3u, lane: u32) -> u32 {
-  let side = lane % SIDE_BY_SIDE;
-  return ((wg.x + wg.y * grid.x) * WORKGROUP_SIZE + lane - side) * FOURS + side;
-}
-
 @compute @workgroup_size(WORKGROUP_SIZE)
 fn equal(@builtin(workgroup_id) wg: vec3u, @builtin(num_workgroups) grid: vec3u,
          @builtin(local_invocation_index) lane: u32) {
-  let first = first_of(wg, grid, lane);
   for (var k = 0u; k < FOURS; k++) {
-    let i = min(first + k * SIDE_BY_SIDE, (params.n - 1u) / 4u);
+    let i = four_of(wg, grid, lane, k, params.n);
     let u = a[select(i, 0u, params.a_scalar == 1u)];
     let v = b[select(i, 0u, params.b_scalar == 1u)];
     out[i] = f(select(u, u.xxxx, params.a_scalar == 1u), select(v, v.xxxx, params.b_scalar == 1u));
@@ -108,9 +99,8 @@ fn equal(@builtin(workgroup_id) wg: vec3u, @builtin(num_workgroups) grid: vec3u,
 @compute @workgroup_size(WORKGROUP_SIZE)
 fn backward(@builtin(workgroup_id) wg: vec3u, @builtin(num_workgroups) grid: vec3u,
             @builtin(local_invocation_index) lane: u32) {
-  let first = first_of(wg, grid, lane);
   for (var k = 0u; k < FOURS; k++) {
-    let i = min(first + k * SIDE_BY_SIDE, (params.n - 1u) / 4u);
+    let i = four_of(wg, grid, lane, k, params.n);
     out[i] = dy[i] * df(a[i], b[i]);
   }
 }

@@ -5,9 +5,10 @@
  */
 import { ceilDiv, empties, Kernel } from "../tensor/kernel.ts";
 import type { StoredType, Tensor } from "../tensor/tensor.ts";
+import fours from "./_fours.wgsl" with { type: "text" };
 import source from "./cast.wgsl" with { type: "text" };
 
-const kernel = new Kernel("cast", source);
+const kernel = new Kernel("cast", fours, source);
 
 function toHalves(x: Tensor): Tensor {
   const tensors = { floats: x, out_halves: empties(x.shape, "f16") };

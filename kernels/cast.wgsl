@@ -3,8 +3,8 @@
 //   to_halves    out_halves = x as f16, rounded to the nearest; two in a word, the first in its low bits
 //   from_halves  out_floats = x_halves as f32, exactly
 // shapes    x, out: [n]; halves by four at a time, as buffers are padded to 16 bytes
-// dispatch  convert: one invocation per element; the others: one per FOURS times four elements, as in
-//           unary.wgsl
+// dispatch  convert: one invocation per element; the others: one per FOURS times four elements, as
+//           _fours.wgsl has it
 struct Params { n: u32 }
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> x: array<u32>;
@@ -14,8 +14,6 @@ struct Params { n: u32 }
 @group(0) @binding(5) var<storage, read> halves: array<vec2u>;
 @group(0) @binding(6) var<storage, read_write> out_floats: array<vec4f>;
 const WORKGROUP_SIZE = 64u;
-const FOURS = 4u;
-const SIDE_BY_SIDE = 8u;
 override KIND: u32 = 0u; // convert: one of
 const F32_TO_I32 = 0u;
 const F32_TO_U32 = 1u;
@@ -35,18 +33,11 @@ fn convert(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) gr
   }
 }
 
-// The first of an invocation's fours; the others follow SIDE_BY_SIDE apart.
-fn first_of(wg: vec3u, grid: vec3u, lane: u32) -> u32 {
-  let side = lane % SIDE_BY_SIDE;
-  return ((wg.x + wg.y * grid.x) * WORKGROUP_SIZE + lane - side) * FOURS + side;
-}
-
 @compute @workgroup_size(WORKGROUP_SIZE)
 fn to_halves(@builtin(workgroup_id) wg: vec3u, @builtin(num_workgroups) grid: vec3u,
              @builtin(local_invocation_index) lane: u32) {
-  let first = first_of(wg, grid, lane);
   for (var k = 0u; k < FOURS; k++) {
-    let i = min(first + k * SIDE_BY_SIDE, (params.n - 1u) / 4u);
+    let i = four_of(wg, grid, lane, k, params.n);
     let v = floats[i];
     out_halves[i] = vec2u(pack2x16float(v.xy), pack2x16float(v.zw));
   }
@@ -55,9 +46,8 @@ fn to_halves(@builtin(workgroup_id) wg: vec3u, @builtin(num_workgroups) grid: ve
 @compute @workgroup_size(WORKGROUP_SIZE)
 fn from_halves(@builtin(workgroup_id) wg: vec3u, @builtin(num_workgroups) grid: vec3u,
                @builtin(local_invocation_index) lane: u32) {
-  let first = first_of(wg, grid, lane);
   for (var k = 0u; k < FOURS; k++) {
-    let i = min(first + k * SIDE_BY_SIDE, (params.n - 1u) / 4u);
+    let i = four_of(wg, grid, lane, k, params.n);
     let pair = halves[i];
     out_floats[i] = vec4f(unpack2x16float(pair.x), unpack2x16float(pair.y));
   }

@@ -8,9 +8,10 @@ import { apply, type Op } from "../tensor/autograd.ts";
 import { Kernel, like, type Params, requireThat } from "../tensor/kernel.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 import type { Live } from "../tensor/trace.ts";
+import fours from "./_fours.wgsl" with { type: "text" };
 import source from "./unary.wgsl" with { type: "text" };
 
-const kernel = new Kernel("unary", source);
+const kernel = new Kernel("unary", fours, source);
 
 function run(
   entry: string,

@@ -2,18 +2,13 @@
 //   forward   out = f(x)
 //   backward  out = dy * f'(x)
 // shapes    x, dy, out: f32[n]; buffers are padded to 16 bytes, so four at a time
-// dispatch  one invocation per FOURS times four elements, SIDE_BY_SIDE * 4 apart, which the software
-//           driver likes better than more workgroups. An index past the end is that of the last
-//           four, which are then written several times, alike: after a branch that driver would
-//           look at every invocation before it loads or stores
+// dispatch  one invocation per FOURS times four elements, as _fours.wgsl has it
 struct Params { n: u32, a: f32, b: f32 } // a, b: what f takes besides x
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> x: array<vec4f>;
 @group(0) @binding(2) var<storage, read> dy: array<vec4f>; // backward only
 @group(0) @binding(3) var<storage, read_write> out: array<vec4f>;
 const WORKGROUP_SIZE = 64u;
-const FOURS = 4u;
-const SIDE_BY_SIDE = 8u; // invocations that read neighbours: a cache line of a GPU, a vector of a processor
 override KIND: u32; // one of:
 const NEG = 0u;
 const EXP = 1u;
@@ -144,18 +139,11 @@ fn df(v: vec4f) -> vec4f {
   }
 }
 
-// The first of an invocation's fours; the others follow SIDE_BY_SIDE apart.
-fn first_of(wg: vec3u, grid: vec3u, lane: u32) -> u32 {
-  let side = lane % SIDE_BY_SIDE;
-  return ((wg.x + wg.y * grid.x) * WORKGROUP_SIZE + lane - side) * FOURS + side;
-}
-
 @compute @workgroup_size(WORKGROUP_SIZE)
 fn forward(@builtin(workgroup_id) wg: vec3u, @builtin(num_workgroups) grid: vec3u,
            @builtin(local_invocation_index) lane: u32) {
-  let first = first_of(wg, grid, lane);
   for (var k = 0u; k < FOURS; k++) {
-    let i = min(first + k * SIDE_BY_SIDE, (params.n - 1u) / 4u);
+    let i = four_of(wg, grid, lane, k, params.n);
     out[i] = f(x[i]);
   }
 }
@@ -163,9 +151,8 @@ fn forward(@builtin(workgroup_id) wg: vec3u, @builtin(num_workgroups) grid: vec3
 @compute @workgroup_size(WORKGROUP_SIZE)
 fn backward(@builtin(workgroup_id) wg: vec3u, @builtin(num_workgroups) grid: vec3u,
             @builtin(local_invocation_index) lane: u32) {
-  let first = first_of(wg, grid, lane);
   for (var k = 0u; k < FOURS; k++) {
-    let i = min(first + k * SIDE_BY_SIDE, (params.n - 1u) / 4u);
+    let i = four_of(wg, grid, lane, k, params.n);
     out[i] = dy[i] * df(x[i]);
   }
 }
