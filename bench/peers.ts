@@ -3,15 +3,16 @@
  *
  * @module
  */
+import { environment, threadsNamed } from "../tensor/device_choice.ts";
 import type { Measurement, Unsupported } from "./measure.ts";
 
-/** Libraries to compare with. */
-export const PEERS = ["tfjs", "jax-js"] as const;
+/** Libraries to compare with: on WebGPU, and as WebAssembly on the CPU. */
+export const PEERS = ["tfjs", "jax-js", "tfjs-wasm", "ort-wasm"] as const;
 /** A library to compare with. */
 export type Peer = typeof PEERS[number];
 
 /**
- * Measures an item in a peer.
+ * Measures an item in a peer. On the CPU it gets as many threads as this library.
  *
  * @param peer The library.
  * @param item The item's name.
@@ -23,15 +24,18 @@ export async function measurePeer(
   item: string,
   timeoutSeconds: number,
 ): Promise<Measurement | Unsupported> {
+  const threads = Math.max(1, threadsNamed(environment("DENOISE_THREADS")));
   const { code, signal, stdout, stderr } = await new Deno.Command("deno", {
     args: [
       "run",
       "--quiet",
       "--no-prompt",
       "--no-lock", // the lock file is the library's own
+      "--allow-read", // of the packages' WebAssembly
       new URL("./peers/run.ts", import.meta.url).href,
       peer,
       item,
+      String(threads),
     ],
     signal: AbortSignal.timeout(1000 * timeoutSeconds),
     stdout: "piped",

@@ -78,14 +78,16 @@ export function tableOf(comparisons: readonly Comparison[]): string[][] {
     ours.first_ms.toFixed(0),
     ours.check.toPrecision(6),
     ...peers.flatMap((peer) => [
-      "unsupported" in peer ? "none" : time(peer.ms_median),
+      "unsupported" in peer
+        ? peer.unsupported.match(/^no kernel/)?.[0] ?? "none"
+        : time(peer.ms_median),
       ratio(ours, peer)?.toFixed(2) ?? "",
     ]),
   ]);
   return [head, ...rows];
 }
 
-/** Sentences below the table: peaks, comparison with the better peer, and what has no ratio. */
+/** Sentences below the table: peaks, devices, comparison with the better peer, and what has no ratio. */
 export function summaryOf(
   comparisons: readonly Comparison[],
   peaks: Peaks,
@@ -96,6 +98,7 @@ export function summaryOf(
     } GFLOP/s in registers, ${peaks.gbps.toFixed(2)} GB/s in copies.`,
   ];
   if (comparisons.every(({ peers }) => peers.length === 0)) return sentences;
+  sentences.push(`${devicesOf(comparisons).join("; ")}.`);
   const best = comparisons.flatMap(({ ours, peers }) => {
     const ratios = peers.map((peer) => ratio(ours, peer)).filter((r) =>
       r !== null
@@ -125,6 +128,16 @@ export function summaryOf(
     }
   }
   return sentences;
+}
+
+/** Where each library ran, as `denoise on an adapter`. */
+function devicesOf(comparisons: readonly Comparison[]): string[] {
+  const ran = comparisons.flatMap(({ ours, peers }) =>
+    [ours, ...peers].flatMap((result) =>
+      "unsupported" in result ? [] : [`${result.lib} on ${result.device}`]
+    )
+  );
+  return [...new Set(ran)];
 }
 
 /** Rows as a Markdown table; all columns but the first are numbers. */

@@ -49,7 +49,7 @@ export const command = defineCommand({
       type: "list",
       choices: PEERS,
       description:
-        "Libraries that run the same items, each in its own process; downloads them once",
+        "Libraries that run the same items, each in its own process, tfjs and jax-js on WebGPU, the others on the CPU; downloads them once",
     },
     rounds: {
       type: "integer",
@@ -70,7 +70,7 @@ export const command = defineCommand({
     },
   },
   notes:
-    "A time is the median over runs after two runs of warm-up; a short item is repeated within a run, so that the readback at its end does not count. check is a checksum of the results (of a training item: the loss of the third step), equal for every library that computes the same; a ratio is given only where it is. Shares compare with what two small kernels reach on the adapter: multiply-adds in registers, and copies.",
+    "A time is the median over runs after two runs of warm-up; a short item is repeated within a run, so that the readback at its end does not count. check is a checksum of the results (of a training item: the loss of the third step), equal for every library that computes the same; a ratio, the other library's time over ours, is given only where it is. --device is for this library alone; others run where they can, on the CPU with as many threads as this library would. Shares compare with what two small kernels reach on the device: multiply-adds in registers, and copies.",
 });
 
 /**
@@ -133,7 +133,9 @@ export async function main(
         const next = await contender();
         if ("unsupported" in next) best[i] = next;
         else if (!last || next.ms_median < last.ms_median) {
-          best[i] = withShares(next, peaks);
+          best[i] = next.device === deviceInfo().adapter
+            ? withShares(next, peaks)
+            : next;
         }
       }
     }

@@ -1,5 +1,6 @@
 /**
- * Measures one item in one peer and prints a line of JSON: `run.ts tfjs matmul_512`.
+ * Measures one item in one peer and prints a line of JSON: `run.ts ort-wasm matmul_512 2`, the last the
+ * number of threads of those that compute on the CPU.
  *
  * @module
  */
@@ -8,20 +9,26 @@ import type { Library } from "../library.ts";
 import { measure } from "../measure.ts";
 import type { Peer } from "../peers.ts";
 import { openJaxJs } from "./jax_js.ts";
+import { openOrtWasm } from "./ort_wasm.ts";
 import { openTfjs } from "./tfjs.ts";
+import { openTfjsWasm } from "./tfjs_wasm.ts";
 
-const OPEN: Record<Peer, () => Promise<Library<unknown>>> = {
+// deno-lint-ignore no-explicit-any -- each has tensors of its own
+const OPEN: Record<Peer, (threads: number) => Promise<Library<any>>> = {
   "tfjs": openTfjs,
   "jax-js": openJaxJs,
+  "tfjs-wasm": openTfjsWasm,
+  "ort-wasm": openOrtWasm,
 };
-const [peer, name] = Deno.args;
-const library = await OPEN[peer as Peer]();
+const [peer, name, threads] = Deno.args;
+const library = await OPEN[peer as Peer](Number(threads));
 const item = ITEMS.find((item) => item.name === name)!;
 const result = await measure(library, item).catch((error: unknown) => ({
   lib: library.name,
   item: item.name,
   unsupported: String(error instanceof Error ? error.message : error)
-    .split("\n")[0]!,
+    .split("\n")[0]!
+    .replace(/^Kernel '(\w+)' not registered.*/, "no kernel $1"),
 }));
 console.log(JSON.stringify(result));
-Deno.exit(); // both libraries keep timers
+Deno.exit(); // the libraries keep timers and threads

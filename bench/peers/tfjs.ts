@@ -1,5 +1,5 @@
 /**
- * TensorFlow.js on its WebGPU backend, as the benchmark asks for it: images as [N, H, W, C], its own
+ * TensorFlow.js, as the benchmark asks for it, and its WebGPU backend: images as [N, H, W, C], its own
  * layout; `tf.tidy` around a run; fused bias where it has it; its Adam.
  *
  * The package is imported by a computed name and typed loosely, so that neither a user of the library
@@ -10,7 +10,8 @@
 // deno-lint-ignore-file no-explicit-any
 import type { Layout, Library, Weights } from "../library.ts";
 
-const VERSION = "4.22.0";
+/** Of all its packages. */
+export const VERSION = "4.22.0";
 
 /** From our axes to those of TensorFlow.js. */
 const PERMUTATION: Record<Layout, number[] | null> = {
@@ -21,6 +22,10 @@ const PERMUTATION: Record<Layout, number[] | null> = {
   plain: null,
 };
 
+/** A package of TensorFlow.js, all of one version. */
+export const load = (name: string): Promise<any> =>
+  import(`npm:@tensorflow/${name}@${VERSION}`);
+
 /** Opens TensorFlow.js on its WebGPU backend. */
 export async function openTfjs(): Promise<Library<any>> {
   // The backend asks for one feature by a nested array, which this runtime refuses.
@@ -30,15 +35,22 @@ export async function openTfjs(): Promise<Library<any>> {
     const requiredFeatures = [...descriptor?.requiredFeatures ?? []].flat();
     return requestDevice.call(this, { ...descriptor, requiredFeatures });
   };
-  const load = (name: string) => import(`npm:@tensorflow/${name}@${VERSION}`);
-  const tf: any = await load("tfjs"); // with gradients, which tfjs-core alone does not register
+  const tf = await load("tfjs"); // with gradients, which tfjs-core alone does not register
   await load("tfjs-backend-webgpu");
   if (!await tf.setBackend("webgpu")) {
     throw new Error("TensorFlow.js did not open its WebGPU backend");
   }
   await tf.ready();
-  const adapter = (await navigator.gpu.requestAdapter())!.info.description;
+  const { info } = (await navigator.gpu.requestAdapter())!;
+  return tfjsLibrary(tf, `tfjs-${VERSION}`, info.description);
+}
 
+/** TensorFlow.js on the backend that it has opened. */
+export function tfjsLibrary(
+  tf: any,
+  name: string,
+  adapter: string,
+): Library<any> {
   const biased = (y: any, bias: any) => bias === null ? y : tf.add(y, bias);
   const attention = (q: any, k: any, v: any) => {
     const scores = tf.matMul(q, k, false, true);
@@ -57,7 +69,7 @@ export async function openTfjs(): Promise<Library<any>> {
     return tf.add(tf.mul(tf.reshape(unit, x.shape), weight), bias);
   };
   return {
-    name: `tfjs-${VERSION}`,
+    name,
     adapter,
     tensor(data, shape, layout = "plain") {
       const x = tf.tensor(data, shape, "float32");

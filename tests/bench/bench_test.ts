@@ -3,6 +3,7 @@ import { checksum, uniform, unitHash } from "../../bench/data.ts";
 import { denoise } from "../../bench/denoise.ts";
 import { ITEMS } from "../../bench/items.ts";
 import { measure, type Measurement } from "../../bench/measure.ts";
+import { cpuName } from "../../bench/peers/cpu_name.ts";
 import { count, unetDeclarations, UNETS } from "../../bench/networks.ts";
 import {
   disagreements,
@@ -13,6 +14,8 @@ import {
   withShares,
 } from "../../bench/report.ts";
 import { deviceError, scope } from "../../mod.ts";
+import { parseCommand } from "../../tasks/_cli.ts";
+import { command } from "../../tasks/bench.ts";
 
 const ignore = deviceError() !== null;
 
@@ -121,14 +124,35 @@ Deno.test("summaryOf() compares with the better peer, and names what has no rati
   const a = { ...ours, lib: "a", ms_median: 40 };
   const b = { ...ours, lib: "b", ms_median: 20 };
   const none = { lib: "b", item: ours.item, unsupported: "no gradient" };
-  const slower = { ...ours, lib: "a", ms_median: 5 };
+  const slower = { ...ours, lib: "a", ms_median: 5, device: "a CPU" };
   const text = summaryOf([
     { ours, peers: [a, b] }, // 2
     { ours, peers: [slower, none] }, // 0.5
   ], peaks);
-  assert.match(text[1]!, /geometric mean of 2 items: 1\.00; .* 1 of 2/);
-  assert.deepEqual(text.slice(2), ["b, matmul_512: no gradient."]);
+  assert.equal(
+    text[1],
+    "denoise on an adapter; a on an adapter; b on an adapter; a on a CPU.",
+  );
+  assert.match(text[2]!, /geometric mean of 2 items: 1\.00; .* 1 of 2/);
+  assert.deepEqual(text.slice(3), ["b, matmul_512: no gradient."]);
   assert.equal(summaryOf([{ ours, peers: [] }], peaks).length, 1);
+});
+
+Deno.test("summaryOf() and tableOf() do without peers that have nothing", () => {
+  const ours = measured();
+  const reasons = ["no kernel Conv2DBackpropFilter", "no result within 9 s"];
+  const peers = reasons.map((unsupported, i) => ({
+    lib: "ab"[i]!,
+    item: ours.item,
+    unsupported,
+  }));
+  const [, row] = tableOf([{ ours, peers }]);
+  assert.deepEqual(row!.slice(-4), ["no kernel", "", "none", ""]);
+  assert.deepEqual(summaryOf([{ ours, peers }], peaks).slice(1), [
+    "denoise on an adapter.",
+    "a, matmul_512: no kernel Conv2DBackpropFilter.",
+    "b, matmul_512: no result within 9 s.",
+  ]);
 });
 
 Deno.test("tableOf() has a column of times and of ratios per peer", () => {
@@ -141,4 +165,18 @@ Deno.test("tableOf() has a column of times and of ratios per peer", () => {
     markdownTable([head!, row!]),
     /^\| item \|.*\n\| --- \| ---: \|/,
   );
+});
+
+Deno.test("bench takes the libraries that it knows, and hints at the one that was meant", () => {
+  const parse = (...args: string[]) => parseCommand(command, args).flags;
+  const all = ["tfjs", "jax-js", "tfjs-wasm", "ort-wasm"];
+  assert.deepEqual(parse("--vs", all.join()).vs, all);
+  assert.equal(parse("--device", "cpu").device, "cpu");
+  assert.throws(() => parse("--vs", "tfjs,ort-wsm"), /ort-wasm/);
+  assert.throws(() => parse("--device", "gpus"), /webgpu/);
+});
+
+Deno.test("cpuName() counts threads", () => {
+  assert.equal(cpuName(1), "CPU (1 thread, WebAssembly SIMD)");
+  assert.equal(cpuName(2), "CPU (2 threads, WebAssembly SIMD)");
 });
