@@ -49,8 +49,8 @@ function fits(q: Tensor, v: Tensor, widest: number): boolean {
 
 /**
  * Whether attention keeps no weights. Narrow heads: always. Wide heads, measured on llvmpipe with
- * subgroups at 32 and 64 columns, 16 to 1024 tokens: 1.15 to 1.5 times as fast as products of matrices
- * without gradients, but 1.2 to 1.6 times as slow with them, as the scores are computed thrice. On
+ * subgroups at 32 and 64 columns, 64 to 1024 tokens: up to 1.4 times as fast as products of matrices
+ * without gradients, but up to 1.4 times as slow with them, as the scores are computed thrice. On
  * GPUs nothing was measured, and wide heads overflow the registers. So there, and with gradients,
  * they take this form only where the weights would need much memory.
  */
