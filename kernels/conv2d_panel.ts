@@ -112,6 +112,14 @@ function makePlan(params: Params, { taps, phases }: PanelProduct): Tensor {
   );
 }
 
+/** Whether each pixel of the result sees the pixel of x at its place, and no other. */
+function isPlain({ taps, size, out_size, ...rest }: PanelProduct): boolean {
+  return [0, 1].every((i) =>
+    taps[i] === 1 && size[i] === out_size[i] && rest.origin[i] === 0 &&
+    rest.phases[i] === 1 && rest.step[i] === 1
+  );
+}
+
 /** `out[n, r, p] = Σ weight[r, c, tap] x[n, c, q(p, tap)] + bias[r]`. */
 export function convolveByPanels(
   x: Tensor,
@@ -119,10 +127,15 @@ export function convolveByPanels(
   bias: Tensor | undefined,
   product: PanelProduct & Strides,
 ): Tensor {
-  const { batch, groups, rows, channels, taps, phases, step, out_size } =
-    product;
+  const { batch, groups, rows, channels, taps } = product;
+  // Without neighbours an image is one long line, and is read where it is.
+  const pixels = product.size[0] * product.size[1];
+  const plain = isPlain(product) && pixels >= QUAD;
+  const line: Size = [1, pixels];
+  const flat = plain ? { ...product, size: line, out_size: line } : product;
+  const { phases, step, out_size } = flat;
   const axes = ([0, 1] as const).map((axis) => {
-    const { lead, last } = reach(product, axis);
+    const { lead, last } = reach(flat, axis);
     const count = ceilDiv(out_size[axis], phases[axis]);
     return { lead, length: lead + last + Math.max(count, axis ? QUAD : 1) };
   });
@@ -138,7 +151,7 @@ export function convolveByPanels(
   };
   const params = {
     ...NONE,
-    ...product,
+    ...flat,
     ...packing,
     has_bias: Number(bias !== undefined),
   };
@@ -151,11 +164,13 @@ export function convolveByPanels(
   const size = out_size.map((length, axis) => ceilDiv(length, phases[axis]!));
   const quads = batch * size[0]! * ceilDiv(size[1]!, QUAD);
   return kernel.run("convolve", params, {
-    x: packImage(x, product, packing, [batch, groups * channels, to_channel]),
+    x: plain
+      ? x
+      : packImage(x, flat, packing, [batch, groups * channels, to_channel]),
     weight: packed,
     bias: bias ?? empties([0]), // a binding must hold something, read or not
-    plan: makePlan(params, product),
-    out: empties([batch, groups * rows, ...out_size]),
+    plan: makePlan(params, flat),
+    out: empties([batch, groups * rows, ...product.out_size]),
   }, {
     workgroups: () =>
       ceilDiv(panels, kernel.code("PANELS")) * groups * phases[0] * phases[1] *

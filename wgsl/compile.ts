@@ -7,8 +7,10 @@ import { checkWgsl } from "./check.ts";
 import { emit } from "./emit.ts";
 import type { CompiledKernel, CompileOptions } from "./kernel_abi.ts";
 import { prefersLanes, vectorize } from "./lanes.ts";
+import type { Lowered } from "./ir.ts";
 import { lower } from "./lower.ts";
 import { optimize } from "./loops.ts";
+import { mergeStores } from "./stores.ts";
 import { hasRelaxedSimd } from "./wasm.ts";
 
 /**
@@ -29,9 +31,13 @@ export function compileWgsl(
   const program = checkWgsl(source, { entryPoint, constants, label });
   const plain = lower(program, label);
   const lanes = options.lanes ?? prefersLanes(plain) ? vectorize(plain) : null;
+  const finish = (kernel: Lowered): Lowered => {
+    const { body, ...rest } = optimize(kernel);
+    return { ...rest, body: mergeStores(body) };
+  };
   const vector = lanes &&
-    { ...lanes, body: optimize({ ...plain, ...lanes }).body };
-  const lowered = optimize(plain);
+    { ...lanes, body: finish({ ...plain, ...lanes }).body };
+  const lowered = finish(plain);
   const { bytes, scratchBytes } = emit(lowered, vector, { relaxed, shared });
   return {
     bytes,
