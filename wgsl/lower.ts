@@ -353,8 +353,8 @@ class Lowering {
         break;
       }
       case "swizzle": {
-        const vector = this.#place(e.base);
         if (e.lanes.length > 1) break;
+        const vector = this.#place(e.base);
         return { at: "lane", vector, lane: u32(e.lanes[0]!), type: e.type };
       }
       case "index": {

@@ -267,6 +267,7 @@ const BODIES: Record<
     ["out[at] = seed + next() * 100u + seed * 10000u;", () => [222207]],
     ["var k = 1u; out[at] = k + bump(&k, 2u) * 10u + k * 100u;", () => [331]],
     ["var k = 1u; k += bump(&k, 5u); out[at] = k;", () => [7]],
+    ["out[at] = (vec3u(next()).zy)[n - 2u] + seed * 100u;", () => [2222]],
     ["if next() == 22u && next() == 67u { out[at] = seed; }", () => [67]],
     ["if n == 9u && next() == 22u { } out[at] = seed;", () => [7]],
     ["if n == 3u || next() == 22u { } out[at] = seed;", () => [7]],
