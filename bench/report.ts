@@ -117,17 +117,25 @@ export function summaryOf(
       } of ${best.length}.`,
     );
   }
-  for (const { ours, peers } of comparisons) {
-    for (const peer of peers) {
+  return [...sentences, ...reasonsOf(comparisons)];
+}
+
+/** Why there is no ratio, as `a peer, items: reason`. */
+function reasonsOf(comparisons: readonly Comparison[]): string[] {
+  const missing = comparisons.flatMap(({ ours, peers }) =>
+    peers.flatMap((peer) => {
       const why = "unsupported" in peer
         ? [peer.unsupported]
         : disagreements(ours, peer);
-      if (why.length > 0) {
-        sentences.push(`${peer.lib}, ${ours.item}: ${why.join(", ")}.`);
-      }
-    }
-  }
-  return sentences;
+      const reason = { lib: peer.lib, item: ours.item, why: why.join(", ") };
+      return why.length > 0 ? [reason] : [];
+    })
+  );
+  const groups = Map.groupBy(missing, ({ lib, why }) => `${lib}: ${why}`);
+  return [...groups.values()].map((group) => {
+    const { lib, why } = group[0]!;
+    return `${lib}, ${group.map(({ item }) => item).join(", ")}: ${why}.`;
+  });
 }
 
 /** Where each library ran, as `denoise on an adapter`. */

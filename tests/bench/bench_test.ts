@@ -146,12 +146,13 @@ Deno.test("summaryOf() and tableOf() do without peers that have nothing", () => 
     item: ours.item,
     unsupported,
   }));
-  const [, row] = tableOf([{ ours, peers }]);
+  const next = { ours: measured({ item: "attn_fwd" }), peers };
+  const [, row] = tableOf([{ ours, peers }, next]);
   assert.deepEqual(row!.slice(-4), ["no kernel", "", "none", ""]);
-  assert.deepEqual(summaryOf([{ ours, peers }], peaks).slice(1), [
+  assert.deepEqual(summaryOf([{ ours, peers }, next], peaks).slice(1), [
     "denoise on an adapter.",
-    "a, matmul_512: no kernel Conv2DBackpropFilter.",
-    "b, matmul_512: no result within 9 s.",
+    "a, matmul_512, attn_fwd: no kernel Conv2DBackpropFilter.",
+    "b, matmul_512, attn_fwd: no result within 9 s.",
   ]);
 });
 
