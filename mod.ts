@@ -133,7 +133,7 @@ export {
   outsideCapture,
   scope,
 } from "./tensor/context.ts";
-export { deviceError, deviceInfo, sync } from "./tensor/device.ts";
+export { deviceError, deviceInfo, sync, turn } from "./tensor/device.ts";
 export type { DeviceInfo } from "./tensor/executor.ts";
 export { full, ones, zeros } from "./tensor/fill.ts";
 export { memory, type MemoryInfo, trimPool } from "./tensor/memory.ts";

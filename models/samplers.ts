@@ -6,7 +6,7 @@
  */
 import { capture } from "../tensor/capture.ts";
 import { keep, noGrad } from "../tensor/context.ts";
-import { sync } from "../tensor/device.ts";
+import { sync, turn } from "../tensor/device.ts";
 import { copyInPlace } from "../tensor/fill.ts";
 import { like } from "../tensor/kernel.ts";
 import type { Rng } from "../tensor/rng.ts";
@@ -47,7 +47,7 @@ async function descend(
     for (; i >= 0; i--) {
       captured.replay({});
       const done = total - i;
-      if (done % STEPS_PER_WAIT === 0) await sync();
+      await (done % STEPS_PER_WAIT === 0 ? sync() : turn());
       await onStep?.(done, total, x);
     }
     return x.detach(); // belongs to the caller's scope

@@ -13,6 +13,7 @@ import {
   loadDataset,
   memory,
   sync,
+  turn,
 } from "../mod.ts";
 import {
   asUsage,
@@ -517,8 +518,7 @@ export async function main(
       progress.update(trainer.step, await session.log());
     } else {
       progress.update(trainer.step);
-      // Lets signals in; the device is not waited for.
-      await new Promise((resolve) => setTimeout(resolve, 0));
+      await turn();
     }
     if (session.due(config.sampleEvery)) await session.draw();
     if (session.due(config.checkpointEvery)) await session.save();

@@ -77,6 +77,8 @@ const SEGMENTS = 16;
 const SEGMENT_BYTES = 1 << 17;
 /** What fits here is passed along with the arguments. */
 const SMALL_BYTES = 1 << 13;
+/** Commands that may be under way while the host records more: enough that threads never starve. */
+const AHEAD = 256;
 /** Failures that are kept until somebody waits; the first ones tell. */
 const MAX_FAILURES = 16;
 
@@ -442,6 +444,12 @@ export class CpuExecutor implements Executor {
     await this.#wait();
   }
 
+  async turn(): Promise<void> {
+    await new Promise((resolve) => setImmediate(resolve));
+    const enough = this.#next - AHEAD | 0;
+    if (!this.#hasRun(enough)) await this.#wait(enough);
+  }
+
   /** Ends the threads; nothing can be asked for afterwards. */
   close(): void {
     this.#lost = new Error("The CPU executor is closed");
@@ -755,11 +763,11 @@ export class CpuExecutor implements Executor {
   }
 
   /** Waits until all work recorded so far has run, and throws what went wrong in it. */
-  async #wait(): Promise<void> {
+  async #wait(end = this.#next): Promise<void> {
     if (this.#lost) throw this.#lost;
     this.#publish();
     const { promise, resolve, reject } = Promise.withResolvers<void>();
-    const waiter: Waiter = { end: this.#next, resolve, reject, failure: null };
+    const waiter: Waiter = { end, resolve, reject, failure: null };
     this.#waiters.push(waiter);
     if (!this.#pumping) this.#pump();
     await promise;

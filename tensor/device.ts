@@ -107,3 +107,11 @@ export function deviceError(): Error | null {
 export async function sync(): Promise<void> {
   await executor().sync();
 }
+
+/**
+ * Lets timers and signals have their turn in a loop that only records work, and waits where so much
+ * is queued that recording more would block. Cheap enough for every step.
+ */
+export async function turn(): Promise<void> {
+  await executor().turn();
+}

@@ -145,6 +145,11 @@ export interface Executor {
   ): Promise<ArrayBuffer>;
   /** Waits for all work. Throws what went wrong so far. */
   sync(): Promise<void>;
+  /**
+   * Lets timers and signals have their turn, and waits where so much work is queued that recording
+   * more would block.
+   */
+  turn(): Promise<void>;
   /** Counters for `memory()`. */
   readonly counts: { readonly pipelines: number; readonly bindGroups: number };
 }

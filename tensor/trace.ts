@@ -115,6 +115,10 @@ export class Trace implements Executor {
     uncapturable("sync()", "wait outside the step");
   }
 
+  turn(): Promise<void> {
+    uncapturable("turn()", "wait outside the step");
+  }
+
   flush(): void {}
 
   destroy(): void {}

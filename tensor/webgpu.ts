@@ -4,6 +4,7 @@
  *
  * @module
  */
+import { setImmediate } from "node:timers";
 import advanceSource from "./advance.wgsl" with { type: "text" };
 import { isPlanned } from "./trace.ts";
 import type {
@@ -680,6 +681,10 @@ class WebGpuExecutor implements Executor {
     const checks = [...this.#checks];
     await this.#device.queue.onSubmittedWorkDone();
     await this.#surface(checks);
+  }
+
+  async turn(): Promise<void> {
+    await new Promise((resolve) => setImmediate(resolve));
   }
 
   #openEncoder(): GPUCommandEncoder {

@@ -44,3 +44,17 @@ Deno.test("deviceInfo() describes a device that can run this engine", async () =
   assert(info.maxStorageBuffers >= 8);
   await d.sync();
 });
+
+Deno.test("turn() gives timers their turn in a loop that only records work", async () => {
+  const x = d.ones([64, 64]);
+  let fired = 0;
+  const timer = setInterval(() => fired++, 1);
+  const until = performance.now() + 200;
+  while (performance.now() < until) {
+    d.scope(() => void d.matmul(x, x));
+    await d.turn();
+  }
+  clearInterval(timer);
+  assert(fired > 0);
+  await d.sync();
+});
