@@ -50,9 +50,12 @@ function softmaxOp(name: string, kind: string): Op<[x: Tensor], Attrs> {
     splitBy: "outer",
     split: ["x", "y", "dy", "partial", "partial_out", "out"],
   };
-  /** Runs both stages: every lane over its share, then every lane over what all have found. */
+  /**
+   * Runs both stages: every lane over its share, then every lane over what all have found; on the CPU,
+   * where an invocation has no neighbours to wait for, the entry point that does both.
+   */
   function run(
-    stages: readonly [string, string],
+    stages: readonly [string, string, whole: string],
     { axis, scale, queries }: Attrs,
     first: Record<string, Tensor>,
     second: Record<string, Tensor>,
@@ -65,6 +68,12 @@ function softmaxOp(name: string, kind: string): Op<[x: Tensor], Attrs> {
     const n = packs ? length / 4 : length;
     const lanes = lanesOf(outer * inner, n);
     const params = { outer, n, inner, lanes, first: 0, queries, scale };
+    if (inner === 1 && lanes === 1 && deviceInfo().executor === "cpu") {
+      return kernel.run(stages[2], params, { ...second, out: like(x) }, {
+        ...launch,
+        workgroups: ({ outer }) => Number(outer),
+      });
+    }
     const partial = empties([outer, lanes, inner, 2]);
     kernel.run(stages[0], params, { ...first, partial_out: partial }, launch);
     const out = like(x);
@@ -72,9 +81,10 @@ function softmaxOp(name: string, kind: string): Op<[x: Tensor], Attrs> {
   }
   return {
     name,
-    forward: ([x], attrs) => run(["stats", "forward"], attrs, { x }, { x }),
+    forward: ([x], attrs) =>
+      run(["stats", "forward", "whole"], attrs, { x }, { x }),
     backward: (dy, _, attrs, { output: y }) => [
-      run(["dots", "backward"], attrs, { y, dy }, { y, dy }),
+      run(["dots", "backward", "whole_backward"], attrs, { y, dy }, { y, dy }),
     ],
   };
 }

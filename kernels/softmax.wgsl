@@ -4,12 +4,14 @@
 //   forward   y = exp(z - m) / s, or z - m - log(s)   with m, s joined over the lanes
 //   dots      partial[o, l, i] = (sum of dy * y, -), or of dy, over the k of lane l
 //   backward  dx = scale * y * (dy - sum(dy * y)), or scale * (dy - exp(y) * sum(dy))
+//   whole, whole_backward   both stages of a row at once, with one exp per element
 // where z = scale * x. The maximum is subtracted so that exp cannot overflow.
 // shapes    x, y, dy, out: f32[outer, n, inner], as packs of WIDTH elements along n where inner is 1;
 //           partial: vec2f[outer, lanes, inner]
 //           causal: outer counts [..., queries], and query t sees the keys k <= t only; WIDTH is 1
 // dispatch  one invocation per partial, in all entries. Lane l owns k = l, l + lanes, ..., so that
-//           neighbours read neighbours; two dispatches stand for the barrier of a tree.
+//           neighbours read neighbours; two dispatches stand for the barrier of a tree. Of whole rows
+//           one each, where inner is 1.
 struct Params { outer: u32, n: u32, inner: u32, lanes: u32, first: u32, queries: u32, scale: f32 }
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> x: array<Pack>;
@@ -103,6 +105,52 @@ fn backward(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) g
   var dot = 0.0;
   for (var l = 0u; l < params.lanes; l++) { dot += partial[lane.partials + l * params.inner].x; }
   for (var e = lane.first; e < lane.end; e += lane.step) {
+    if (KIND == LOG_SOFTMAX) { out[e] = params.scale * (dy[e] - exp(y[e]) * dot); }
+    else { out[e] = params.scale * y[e] * (dy[e] - dot); }
+  }
+}
+
+@compute @workgroup_size(1)
+fn whole(@builtin(workgroup_id) wg: vec3u, @builtin(num_workgroups) grid: vec3u) {
+  let row = wg.x + wg.y * grid.x;
+  if (row >= params.outer) { return; }
+  let first = row * params.n;
+  let end = first + params.n;
+  var seen = end;
+  if (params.queries > 0u) { seen = min(end, first + (params.first + row) % params.queries + 1u); }
+  var highest = Pack(LOWEST);
+  for (var e = first; e < seen; e++) { highest = max(highest, params.scale * x[e]); }
+  let m = largest(highest);
+  var sum = Pack(0.0);
+  for (var e = first; e < seen; e++) {
+    let z = params.scale * x[e] - m;
+    let p = exp(z);
+    sum += p;
+    if (KIND == SOFTMAX) { out[e] = p; } else { out[e] = z; }
+  }
+  let s = total(sum);
+  if (KIND == LOG_SOFTMAX) {
+    let log_s = log(s);
+    for (var e = first; e < end; e++) { out[e] -= log_s; }
+    return;
+  }
+  let r = 1.0 / s;
+  for (var e = first; e < seen; e++) { out[e] *= r; }
+  for (var e = seen; e < end; e++) { out[e] = Pack(0.0); }
+}
+
+@compute @workgroup_size(1)
+fn whole_backward(@builtin(workgroup_id) wg: vec3u, @builtin(num_workgroups) grid: vec3u) {
+  let row = wg.x + wg.y * grid.x;
+  if (row >= params.outer) { return; }
+  let first = row * params.n;
+  let end = first + params.n;
+  var sum = Pack(0.0);
+  for (var e = first; e < end; e++) {
+    if (KIND == LOG_SOFTMAX) { sum += dy[e]; } else { sum += dy[e] * y[e]; }
+  }
+  let dot = total(sum);
+  for (var e = first; e < end; e++) {
     if (KIND == LOG_SOFTMAX) { out[e] = params.scale * (dy[e] - exp(y[e]) * dot); }
     else { out[e] = params.scale * y[e] * (dy[e] - dot); }
   }
