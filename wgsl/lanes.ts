@@ -233,6 +233,9 @@ class Vectorizer {
         { length: width },
         (_, i) => this.#local(kind, LANES, `${local.name}_${i}`),
       );
+      for (const column of columns) {
+        this.#assignments.set(column, this.#assignments.get(local) ?? 1);
+      }
       this.#columns.set(local, columns);
     }
     return columns;
@@ -242,9 +245,16 @@ class Vectorizer {
     this.#out.push(s);
   }
 
-  /** A value that is used again. */
+  /** Whether a register is assigned to more than once. */
+  #changes(local: Local): boolean {
+    return (this.#assignments.get(local) ?? 1) > 1;
+  }
+
+  /** A value that is used again, when what it was made of may have changed. */
   #keep(e: Expr, name: string): Expr {
-    if (e.op === "local" || e.op === "const") return e;
+    if (e.op === "const" || e.op === "local" && !this.#changes(e.local)) {
+      return e;
+    }
     const local = this.#local(e.shape.kind, e.shape.width, name);
     this.#emit({ op: "set", local, value: e });
     return read(local);

@@ -289,6 +289,29 @@ const BODIES: Record<
       (lane) => [lane > 2 ? 9 : 9],
     ],
   ],
+  "what four invocations do under masks": [
+    // The condition changes in what it decides; lanes change places.
+    [
+      "var c = lane > 2u; var k = 0u; if c { c = false; k = 5u; } else { c = true; k += 1u; } " +
+      "out[at] = k + u32(c) * 10u;",
+      (lane) => [lane > 2 ? 5 : 11],
+    ],
+    [
+      "var v = vec2u(lane, 7u); v = v.yx; v = vec2u(v.y, v.x + 1u); out[at] = v.x * 100u + v.y;",
+      (lane) => [100 * lane + 8],
+    ],
+    [
+      "var k = lane; if lane % 2u == 0u { k += 10u; if lane > 3u { k *= 2u; } k += 1u; } out[at] = k;",
+      (lane) => [
+        lane % 2 ? lane : (lane + 10) * (lane > 3 ? 2 : 1) + 1,
+      ],
+    ],
+    [
+      "var k = 0u; for (var r = 0u; r < n; r++) { if (lane + r) % 2u == 0u { k += r + 1u; } } " +
+      "if k > 3u { out[at] = k; }",
+      (lane) => [lane % 2 ? 0 : 4],
+    ],
+  ],
   "arrays and structs": [
     [
       "var a = array<u32, 3>(4, 5, 6); out[at] = a[lane % 3u] + a[1];",
