@@ -51,7 +51,7 @@ const NONE = {
   tail: 0,
 };
 /** Words of a line of packed x that a split of `weightGradient` sums; they stay in the nearest cache. */
-const PIECE = 1024;
+const PIECE = 2048;
 /** Pixels that lie next to each other in a sum. */
 const QUAD = 4;
 
@@ -230,7 +230,7 @@ export function weightGradientByPanels(
   }, {
     workgroups: () =>
       ceilDiv(columns, kernel.code("GRADIENT_COLUMNS")) *
-      ceilDiv(rows, kernel.code("GRADIENT_ROWS")) * groups * splits,
+      ceilDiv(rows, kernel.code("GRADIENT_RUN")) * groups * splits,
   });
   return splits === 1 ? out.view(shape) : sum(out, { axis: 0 });
 }

@@ -34,6 +34,7 @@ struct Params {
 const ROWS = 6u;
 const PANELS = 4u; // of convolve, one after another
 const GRADIENT_ROWS = 2u;
+const GRADIENT_RUN = 8u; // rows of weight_gradient, two after two
 const GRADIENT_COLUMNS = 6u;
 
 fn place_four(at: u32, four: vec4f) {
@@ -243,46 +244,54 @@ fn weight_gradient(@builtin(workgroup_id) wg: vec3u, @builtin(num_workgroups) gr
   let column_tiles = (count + GRADIENT_COLUMNS - 1u) / GRADIENT_COLUMNS;
   let column = tile % column_tiles * GRADIENT_COLUMNS;
   tile /= column_tiles;
-  let row_tiles = (params.rows + GRADIENT_ROWS - 1u) / GRADIENT_ROWS;
-  let row = tile % row_tiles * GRADIENT_ROWS;
-  tile /= row_tiles;
+  let runs = (params.rows + GRADIENT_RUN - 1u) / GRADIENT_RUN;
+  let first_row = tile % runs * GRADIENT_RUN;
+  tile /= runs;
   let group = tile % params.groups;
   let split = tile / params.groups;
   if (split >= params.splits) { return; }
 
-  let next = min(row + 1u, params.rows - 1u);
   let first = split * params.piece;
   let end = min(first + params.piece, params.batch * params.to_image);
-  var d0 = (group * params.rows + row) * params.to_channel + first;
-  var d1 = (group * params.rows + next) * params.to_channel + first;
-  var at: array<u32, GRADIENT_COLUMNS>;
+  var starts: array<u32, GRADIENT_COLUMNS>;
+  var channel = column / taps;
+  var tap = column - channel * taps;
   for (var t = 0u; t < GRADIENT_COLUMNS; t++) {
-    let inside = min(column + t, count - 1u);
-    let channel = inside / taps;
-    at[t] = (group * params.channels + channel) * params.to_channel +
-      plan[2u + 2u * (inside - channel * taps)] + first;
-  }
-  var sums0: array<vec4f, GRADIENT_COLUMNS>;
-  var sums1: array<vec4f, GRADIENT_COLUMNS>;
-  for (var q = first; q < end; q += 4u) {
-    let i = q - first;
-    let y0 = vec4f(dy[d0], dy[d0 + 1u], dy[d0 + 2u], dy[d0 + 3u]);
-    let y1 = vec4f(dy[d1], dy[d1 + 1u], dy[d1 + 2u], dy[d1 + 3u]);
-    for (var t = 0u; t < GRADIENT_COLUMNS; t++) {
-      let j = at[t];
-      let four = vec4f(x[j], x[j + 1u], x[j + 2u], x[j + 3u]);
-      sums0[t] = fma(four, y0, sums0[t]);
-      sums1[t] = fma(four, y1, sums1[t]);
-      at[t] += 4u;
+    starts[t] = (group * params.channels + min(channel, params.channels - 1u)) * params.to_channel +
+      plan[2u + 2u * tap] + first;
+    tap++;
+    if (tap == taps) {
+      tap = 0u;
+      channel++;
     }
-    d0 += 4u;
-    d1 += 4u;
   }
-  let to = ((split * params.groups + group) * params.rows + row) * count + column;
-  for (var t = 0u; t < GRADIENT_COLUMNS; t++) {
-    if (column + t < count) {
-      out[to + t] = total(sums0[t]);
-      if (row + 1u < params.rows) { out[to + count + t] = total(sums1[t]); }
+  let last_row = min(first_row + GRADIENT_RUN, params.rows);
+  for (var row = first_row; row < last_row; row += GRADIENT_ROWS) {
+    let next = min(row + 1u, params.rows - 1u);
+    var d0 = (group * params.rows + row) * params.to_channel + first;
+    var d1 = (group * params.rows + next) * params.to_channel + first;
+    var at = starts;
+    var sums0: array<vec4f, GRADIENT_COLUMNS>;
+    var sums1: array<vec4f, GRADIENT_COLUMNS>;
+    for (var q = first; q < end; q += 4u) {
+      let y0 = vec4f(dy[d0], dy[d0 + 1u], dy[d0 + 2u], dy[d0 + 3u]);
+      let y1 = vec4f(dy[d1], dy[d1 + 1u], dy[d1 + 2u], dy[d1 + 3u]);
+      for (var t = 0u; t < GRADIENT_COLUMNS; t++) {
+        let j = at[t];
+        let four = vec4f(x[j], x[j + 1u], x[j + 2u], x[j + 3u]);
+        sums0[t] = fma(four, y0, sums0[t]);
+        sums1[t] = fma(four, y1, sums1[t]);
+        at[t] += 4u;
+      }
+      d0 += 4u;
+      d1 += 4u;
+    }
+    let to = ((split * params.groups + group) * params.rows + row) * count + column;
+    for (var t = 0u; t < GRADIENT_COLUMNS; t++) {
+      if (column + t < count) {
+        out[to + t] = total(sums0[t]);
+        if (next > row) { out[to + count + t] = total(sums1[t]); }
+      }
     }
   }
 }
