@@ -4,6 +4,7 @@
  * @module
  */
 import { apply, type Op } from "../tensor/autograd.ts";
+import { deviceInfo } from "../tensor/device.ts";
 import {
   ceilDiv,
   empties,
@@ -20,7 +21,6 @@ import source from "./conv2d.wgsl" with { type: "text" };
 import { convolveByPanels, weightGradientByPanels } from "./conv2d_panel.ts";
 import bySubgroups from "./conv2d_subgroup.wgsl" with { type: "text" };
 import tiled from "./conv2d_tiled.wgsl" with { type: "text" };
-import { splitsOf } from "./matmul.ts";
 import { sum } from "./reduce.ts";
 
 /** A number for both axes, or `[height, width]`. */
@@ -80,6 +80,26 @@ const UNUSED = {
   splits: 1,
   piece: 0,
 };
+
+/**
+ * Into how many pieces a sum of `terms` is cut: `wanted`, unless an operand is larger than a binding.
+ * Then the operands are cut with the sum, into enough pieces, all of them equal.
+ */
+function splitsOf(
+  terms: number,
+  wanted: number,
+  operands: readonly Tensor[],
+): number {
+  const limit = deviceInfo().maxBindingBytes;
+  const needed = Math.max(
+    1,
+    ...operands.map((x) => ceilDiv(4 * x.size, limit)),
+  );
+  if (needed === 1) return Math.max(1, wanted);
+  let splits = Math.max(needed, Math.min(wanted, terms));
+  while (terms % splits !== 0 && splits < terms) splits++;
+  return splits;
+}
 
 /** A weight in the order in which subgroups read it: `[groups, taps, rows, channels]`, by fours. */
 function pack(

@@ -5,9 +5,11 @@
  * @module
  */
 import { apply, type Op } from "../tensor/autograd.ts";
+import { addInPlace } from "../tensor/fill.ts";
 import { ceilDiv, empties, Kernel, requireThat } from "../tensor/kernel.ts";
 import { axisOf, span } from "../tensor/shape.ts";
 import { show, type Tensor, tensor } from "../tensor/tensor.ts";
+import { assemble, fits, partOf, type Span, spansOf } from "./_pieces.ts";
 import source from "./index.wgsl" with { type: "text" };
 import { reshape, slice } from "./shape.ts";
 
@@ -19,17 +21,22 @@ const kernel = new Kernel("index", source);
 /** `x` is `[outer, n, inner]`, the result `[outer, m, inner]`. */
 type Sizes = Readonly<Record<"outer" | "n" | "m" | "inner", number>>;
 
-/** Runs an entry point with one invocation per element of `[outer, rows, inner]`. */
+/**
+ * Runs an entry point with one invocation per element of `[outer, along, inner]`.
+ *
+ * @param rows If only a piece of them is at hand, `n` rows: where it begins, and how many there are.
+ */
 function run(
   entry: string,
-  rows: "n" | "m",
+  along: "n" | "m",
   sizes: Sizes,
   tensors: Record<string, Tensor>,
   split: readonly string[],
+  rows = { first_row: 0, rows: sizes.n },
 ): Tensor {
-  return kernel.run(entry, sizes, tensors, {
+  return kernel.run(entry, { ...sizes, ...rows }, tensors, {
     workgroups: ({ outer }) =>
-      ceilDiv(Number(outer) * sizes[rows] * sizes.inner, 64),
+      ceilDiv(Number(outer) * sizes[along] * sizes.inner, 64),
     splitBy: "outer",
     split,
   });
@@ -113,25 +120,100 @@ export function gather(x: Tensor, axis: number, index: Tensor): Tensor {
   });
 }
 
+/** Every item of an axis by itself. */
+function items(length: number): Span[] {
+  return Array.from({ length }, (_, i) => [i, i + 1]);
+}
+
+/** Rows of `[outer, n, inner]`; piece by piece along an axis of a tensor that exceeds one binding. */
+function select(x: Tensor, index: Tensor, into?: Tensor): Tensor {
+  const [outer, n, inner] = x.shape as [number, number, number];
+  const m = index.size, shape = [outer, m, inner];
+  if (outer > 1 && !(fits([n, inner]) && fits([m, inner]))) {
+    return assemble(
+      shape,
+      0,
+      items(outer),
+      (part, place) => select(partOf(x, 0, part), index, place),
+      into,
+    );
+  }
+  if (outer === 1 && m > 1 && !fits(shape)) {
+    return assemble(
+      shape,
+      1,
+      spansOf(shape, 1),
+      (part, place) => select(x, partOf(index, 0, part), place),
+      into,
+    );
+  }
+  const out = into ?? empties(shape, x.dtype);
+  const pieces = outer === 1 ? spansOf(x.shape, 1) : [[0, n]] as const;
+  for (const [from, to] of pieces) {
+    const sizes = { outer, n: to - from, m, inner };
+    const tensors = { x: partOf(x, 1, [from, to]), index, out };
+    const rows = { first_row: from, rows: n };
+    run("select_rows", "m", sizes, tensors, ["x", "out"], rows);
+  }
+  return out;
+}
+
+/** The gradient of `select`, `[outer, n, inner]`, piece by piece where that must be. */
+function selectBackward(
+  dy: Tensor,
+  index: Tensor,
+  n: number,
+  into?: Tensor,
+): Tensor {
+  const [outer, m, inner] = dy.shape as [number, number, number];
+  const shape = [outer, n, inner];
+  if (outer > 1 && !(fits([n, inner]) && fits([m, inner]))) {
+    return assemble(
+      shape,
+      0,
+      items(outer),
+      (part, place) => selectBackward(partOf(dy, 0, part), index, n, place),
+      into,
+    );
+  }
+  if (outer === 1 && m > 1 && !fits(dy.shape)) {
+    const [first, ...others] = spansOf(dy.shape, 1).map((part) =>
+      [partOf(dy, 1, part), partOf(index, 0, part)] as const
+    );
+    const sum = selectBackward(...first!, n, into);
+    for (const part of others) {
+      const more = selectBackward(...part, n);
+      addInPlace(sum, more);
+      more.dispose();
+    }
+    return sum;
+  }
+  const links = empties([n + m], "u32");
+  const sizes = { outer, n, m, inner, first_row: 0, rows: n };
+  kernel.run("link", sizes, { index, next: links }, {
+    workgroups: () => ceilDiv(links.size, 64),
+  });
+  const pieces = outer === 1 ? spansOf(shape, 1) : [[0, n]] as const;
+  return assemble(shape, 1, pieces, ([from, to], place) => {
+    const sizes = { outer, n: to - from, m, inner };
+    const sums = place ?? empties([outer, to - from, inner]);
+    const rows = { first_row: from, rows: n };
+    return run("select_backward", "n", sizes, { links, dy, sums }, [
+      "dy",
+      "sums",
+    ], rows);
+  }, into);
+}
+
 const indexSelectOp: Op<[x: Tensor, index: Tensor], Sizes & { axis: number }> =
   {
     name: "indexSelect",
-    forward: ([x, index], { axis, ...sizes }) => {
-      const shape = x.shape.with(axis, sizes.m);
-      const out = empties(shape, x.dtype);
-      return run("select_rows", "m", sizes, { x, index, out }, ["x", "out"]);
-    },
-    backward: (dy, [x, index], { axis: _, ...sizes }) => {
-      const next = empties([sizes.n + sizes.m], "u32");
-      kernel.run("link", sizes, { index, next }, {
-        workgroups: () => ceilDiv(next.size, 64),
-      });
-      const tensors = { links: next, dy, sums: empties(x.shape) };
-      return [
-        run("select_backward", "n", sizes, tensors, ["dy", "sums"]),
-        null,
-      ];
-    },
+    forward: ([x, index], { axis, outer, n, m, inner }) =>
+      select(x.view([outer, n, inner]), index).view(x.shape.with(axis, m)),
+    backward: (dy, [x, index], { outer, n, m, inner }) => [
+      selectBackward(dy.view([outer, m, inner]), index, n).view(x.shape),
+      null,
+    ],
   };
 
 /**

@@ -10,8 +10,9 @@
 // found once for all columns, in place of a search in each.
 // shapes    x: [outer, n, inner]; dy: [outer, m, inner]; index: i32, values below 0 or above n - 1
 //           count as the nearest row (in one_hot as none); links: u32[n + m]
-// dispatch  one invocation per element of what is written
-struct Params { outer: u32, n: u32, m: u32, inner: u32 }
+// dispatch  one invocation per element of what is written. select_rows and select_backward also run
+//           over pieces of the rows: then n are at hand, from row `first_row` of all `rows` on
+struct Params { outer: u32, n: u32, m: u32, inner: u32, first_row: u32, rows: u32 }
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> x: array<u32>; // any type, moved as bits
 @group(0) @binding(2) var<storage, read> index: array<i32>;
@@ -22,7 +23,7 @@ struct Params { outer: u32, n: u32, m: u32, inner: u32 }
 @group(0) @binding(7) var<storage, read_write> sums: array<f32>;
 const WORKGROUP_SIZE = 64u;
 
-fn row_at(k: u32) -> u32 { return u32(clamp(index[k], 0, i32(params.n) - 1)); }
+fn row_at(k: u32) -> u32 { return u32(clamp(index[k], 0, i32(params.rows) - 1)); }
 
 @compute @workgroup_size(WORKGROUP_SIZE)
 fn gather(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) grid: vec3u) {
@@ -52,7 +53,9 @@ fn select_rows(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups
   if (at >= params.outer * params.m * params.inner) { return; }
   let o = at / (params.m * params.inner);
   let k = at / params.inner % params.m;
-  out[at] = x[(o * params.n + row_at(k)) * params.inner + at % params.inner];
+  let row = row_at(k) - params.first_row; // wraps around before the piece
+  if (row >= params.n) { return; } // another piece has it
+  out[at] = x[(o * params.n + row) * params.inner + at % params.inner];
 }
 
 @compute @workgroup_size(WORKGROUP_SIZE)
@@ -75,10 +78,10 @@ fn select_backward(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgr
   if (at >= params.outer * params.n * params.inner) { return; }
   let first = at / (params.n * params.inner) * params.m * params.inner + at % params.inner;
   var sum = 0.0;
-  var k = links[at / params.inner % params.n];
+  var k = links[params.first_row + at / params.inner % params.n];
   while (k < params.m) {
     sum += dy[first + k * params.inner];
-    k = links[params.n + k];
+    k = links[params.rows + k];
   }
   sums[at] = sum;
 }

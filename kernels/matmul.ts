@@ -5,16 +5,19 @@
  */
 import { apply, type Op } from "../tensor/autograd.ts";
 import { deviceInfo } from "../tensor/device.ts";
-import {
-  ceilDiv,
-  empties,
-  Kernel,
-  type Launch,
-  requireThat,
-} from "../tensor/kernel.ts";
-import { broadcastShapes } from "../tensor/shape.ts";
+import { addInPlace } from "../tensor/fill.ts";
+import { ceilDiv, empties, Kernel, requireThat } from "../tensor/kernel.ts";
+import { broadcastShapes, span } from "../tensor/shape.ts";
 import { sizeOf, type Tensor } from "../tensor/tensor.ts";
 import common from "./_matmul.wgsl" with { type: "text" };
+import {
+  assemble,
+  fits,
+  moved,
+  partOf,
+  type Span,
+  spansOf,
+} from "./_pieces.ts";
 import subgroup from "./_subgroup.wgsl" with { type: "text" };
 import tile from "./_tile.wgsl" with { type: "text" };
 import { enoughInvocations, formOf, variantOf } from "./_variants.ts";
@@ -43,26 +46,6 @@ const subgroupKernel = new Kernel(
 /** Terms of a sum below which cutting it does not pay. */
 const LEAST_TERMS = 512;
 
-/**
- * Into how many pieces a sum of `terms` is cut: `wanted`, unless an operand is larger than a binding.
- * Then the operands are cut with the sum, into enough pieces, all of them equal.
- */
-export function splitsOf(
-  terms: number,
-  wanted: number,
-  operands: readonly Tensor[],
-): number {
-  const limit = deviceInfo().maxBindingBytes;
-  const needed = Math.max(
-    1,
-    ...operands.map((x) => ceilDiv(4 * x.size, limit)),
-  );
-  if (needed === 1) return Math.max(1, wanted);
-  let splits = Math.max(needed, Math.min(wanted, terms));
-  while (terms % splits !== 0 && splits < terms) splits++;
-  return splits;
-}
-
 /** `a b (+ bias)` without checks; `bias` has the length of the last axis. */
 export function product(
   a: Tensor,
@@ -70,25 +53,112 @@ export function product(
   { transposeA = false, transposeB = false }: MatmulOptions,
   bias?: Tensor,
 ): Tensor {
-  const rows = a.shape.at(transposeA ? -1 : -2)!;
-  const k = a.shape.at(transposeA ? -2 : -1)!;
-  const cols = b.shape.at(transposeB ? -2 : -1)!;
   const aBatch = a.shape.slice(0, -2), bBatch = b.shape.slice(0, -2);
   const shape = broadcastShapes("matmul", aBatch, bBatch);
-  const batch = sizeOf(shape);
   // An operand is one matrix for all, or one matrix each; a mixture is spread out first.
-  const operand = (x: Tensor, transposed: boolean, own: number[]): Operand => {
-    const [m, n] = x.shape.slice(-2) as [number, number];
-    const single = sizeOf(own) === 1;
+  const stacked = (x: Tensor, own: number[]) => {
+    const matrix = x.shape.slice(-2);
+    return sizeOf(own) === 1
+      ? x.view([1, ...matrix])
+      : expand(x, [...shape, ...matrix]).view([sizeOf(shape), ...matrix]);
+  };
+  const y = multiply(
+    stacked(a, aBatch),
+    stacked(b, bBatch),
+    { transposeA, transposeB },
+    bias,
+  );
+  return y.view([...shape, ...y.shape.slice(1)]);
+}
+
+const OUT_AXES = ["batch", "rows", "cols"] as const;
+type Axis = typeof OUT_AXES[number] | "k";
+
+/**
+ * The product of stacks of matrices, `[batch, rows, cols]`, piece by piece if a tensor does not fit
+ * one binding: along the outermost axis of one that does not.
+ *
+ * @param into Where it is written, if that is decided.
+ */
+function multiply(
+  a: Tensor,
+  b: Tensor,
+  options: Required<MatmulOptions>,
+  bias?: Tensor,
+  into?: Tensor,
+): Tensor {
+  const aAxes: readonly Axis[] = options.transposeA
+    ? ["batch", "k", "rows"]
+    : ["batch", "rows", "k"];
+  const bAxes: readonly Axis[] = options.transposeB
+    ? ["batch", "cols", "k"]
+    : ["batch", "k", "cols"];
+  const shape = [
+    (a.shape[0] === 1 ? b : a).shape[0]!,
+    a.shape[aAxes.indexOf("rows")]!,
+    b.shape[bAxes.indexOf("cols")]!,
+  ];
+  const large =
+    ([[a.shape, aAxes], [b.shape, bAxes], [shape, OUT_AXES]] as const)
+      .filter(([shape]) => !fits(shape))
+      .map(([shape, axes]) => {
+        const at = shape.findIndex((length) => length > 1);
+        return { shape, at, axis: axes[at]!, item: span(shape, at + 1) };
+      });
+  if (large.length === 0) {
+    return multiplyAtOnce(a, b, options, shape, bias, into);
+  }
+  // What is cut for another's sake is copied, unless it is one item: the largest items go first.
+  const { axis, ...cut } = large.reduce((x, y) => y.item > x.item ? y : x);
+  const spans = spansOf(cut.shape, cut.at);
+  const piece = (x: Tensor, axes: readonly Axis[], part: Span) => {
+    const at = axes.indexOf(axis);
+    return at < 0 || x.shape[at] === 1 ? x : partOf(x, at, part);
+  };
+  const run = (part: Span, bias?: Tensor, into?: Tensor) =>
+    multiply(
+      piece(a, aAxes, part),
+      piece(b, bAxes, part),
+      options,
+      axis === "cols" && bias ? partOf(bias, 0, part) : bias,
+      into,
+    );
+  if (axis !== "k") {
+    const at = OUT_AXES.indexOf(axis);
+    const make = (part: Span, place?: Tensor) => run(part, bias, place);
+    return assemble(shape, at, spans, make, into);
+  }
+  const out = run(spans[0]!, bias, into);
+  for (const part of spans.slice(1)) {
+    const more = run(part);
+    addInPlace(out, more);
+    more.dispose();
+  }
+  return out;
+}
+
+/** `multiply` where every tensor fits one binding; `shape` is that of the result. */
+function multiplyAtOnce(
+  a: Tensor,
+  b: Tensor,
+  { transposeA, transposeB }: Required<MatmulOptions>,
+  shape: readonly number[],
+  bias?: Tensor,
+  into?: Tensor,
+): Tensor {
+  const [batch, rows, cols] = shape as [number, number, number];
+  const k = a.shape.at(transposeA ? -2 : -1)!;
+  const operand = (x: Tensor, transposed: boolean): Operand => {
+    const [count, m, n] = x.shape as [number, number, number];
     return {
-      tensor: single ? x : expand(x, [...shape, m, n]),
-      batch: single ? 0 : m * n,
+      tensor: x,
+      batch: count === 1 ? 0 : m * n,
       line: transposed ? 1 : n,
       k: transposed ? n : 1,
     };
   };
-  let left = operand(a, transposeA, aBatch);
-  let right = operand(b, !transposeB, bBatch);
+  let left = operand(a, transposeA);
+  let right = operand(b, !transposeB);
   // Lanes lie along the columns: where these are few, the transposed product fills more of them.
   const few = !bias && cols < kernel.code("COLUMNS") / 4 && cols < rows;
   const variant = variantOf({
@@ -100,37 +170,26 @@ export function product(
     byFour: k % 4 === 0 && cols % 4 === 0 && !(transposeA && rows % 4 > 0),
   });
   if (variant === "panel") {
-    return multiplyByPanels(left, right, { batch, rows, cols, k }, bias)
-      .view([...shape, rows, cols]);
+    const sizes = { batch, rows, cols, k };
+    return moved(
+      multiplyByPanels(left, right, sizes, bias).view(shape),
+      into,
+    );
   }
   const swapped = few && variant !== "subgroup";
   if (swapped) [left, right] = [right, left];
   const [m, n] = swapped ? [cols, rows] : [rows, cols];
 
   const form = formOf(kernel, subgroupKernel, "multiply", variant);
-  const long = transposeA && !transposeB && batch === 1; // both can be cut along k
-  const splits = splitsOf(
-    k / form.terms,
+  const splits = Math.max(
+    1,
     Math.min(
       ceilDiv(enoughInvocations(), batch * form.invocations(m, n)),
       Math.floor(k / LEAST_TERMS),
+      Math.floor(deviceInfo().maxBindingBytes / (4 * sizeOf(shape))),
     ),
-    long ? [a, b] : [],
   );
-  const piece = form.terms * ceilDiv(k / form.terms, splits);
-  const out = empties([splits, ...shape, rows, cols]);
-  // A tensor larger than one binding is cut along its first axis, whatever that is here.
-  let cut: Pick<Launch, "splitBy" | "split"> = {};
-  if (batch > 1 && splits === 1) {
-    const own = [left.batch > 0 ? ["a"] : [], right.batch > 0 ? ["b"] : []];
-    cut = { splitBy: "batch", split: ["out", ...own.flat()] };
-  } else if (long && piece * splits === k) {
-    cut = { splitBy: "splits", split: ["a", "b", "out"] };
-  } else if (!transposeA && splits === 1) {
-    cut = swapped
-      ? { splitBy: "n", split: ["b", "out"] }
-      : { splitBy: "m", split: ["a", "out"] };
-  }
+  const out = splits === 1 && into ? into : empties([splits, ...shape]);
   form.kernel.run(
     form.entry,
     {
@@ -139,7 +198,7 @@ export function product(
       n,
       k,
       splits,
-      piece,
+      piece: form.terms * ceilDiv(k / form.terms, splits),
       a_batch: left.batch,
       a_row: left.line,
       a_k: left.k,
@@ -157,12 +216,10 @@ export function product(
         ceilDiv(Number(m), form.rows) * ceilDiv(Number(n), form.cols) *
         Number(batch) * Number(splits),
       constants: form.constants,
-      ...cut,
     },
   );
-  return splits === 1
-    ? out.view([...shape, rows, cols])
-    : sum(out, { axis: 0 });
+  if (out === into) return into;
+  return moved(splits === 1 ? out.view(shape) : sum(out, { axis: 0 }), into);
 }
 
 const matmulOp: Op<[a: Tensor, b: Tensor], Required<MatmulOptions>> = {

@@ -111,7 +111,11 @@ function copy(
 }
 
 /** `length` elements of a tensor from an aligned one on, in the same memory. */
-function pieceOf(tensor: Tensor, start: number, length: number): Tensor {
+export function pieceOf(
+  tensor: Tensor,
+  start: number,
+  length: number,
+): Tensor {
   const bytes = Math.ceil(length / 4) * 16;
   const storage = tensor.storage.window(start * 4, bytes);
   const piece = new Tensor([length], tensor.dtype, storage);

@@ -1,6 +1,7 @@
 import { throws } from "node:assert/strict";
 import * as d from "../../mod.ts";
 import { assertClose, assertGradient } from "../_check.ts";
+import { withBindingBytes } from "../_limit.ts";
 
 const rng = new d.Rng(4);
 const exactly = { atol: 0, rtol: 0 };
@@ -91,6 +92,35 @@ Deno.test("embedding() has the right value and gradient", async () => {
   );
   await assertClose(dWeight!, sums);
 });
+
+for (
+  const [shape, axis, m] of [
+    [[700, 4], 0, 37], // the table is cut
+    [[700, 4], 0, 631], // and the result
+    [[90, 33], 0, 50], // rows that do not begin where a binding may
+    [[20, 4], 0, 700], // the result alone
+    [[3, 701, 5], 1, 13],
+    [[301, 7, 3], 1, 5],
+    [[301, 2, 3], 2, 7],
+  ] as const
+) {
+  Deno.test(`indexSelect() picks ${m} rows of [${shape}] along ${axis} by pieces`, async () => {
+    const x = rng.normal(shape).requireGrad();
+    const n = shape[axis]!;
+    const index = d.tensor(Int32Array.from(
+      { length: m },
+      (_, i) => i === 0 ? -1 : i === 1 ? n : (i * i * 7) % n, // two are clamped
+    ));
+    const dy = rng.normal(shape.map((length, i) => i === axis ? m : length));
+    const all = () => {
+      const y = d.indexSelect(x, axis, index);
+      return [y, ...d.gradients(y, [x], dy)];
+    };
+    const [y, dx] = all(), [got, dGot] = withBindingBytes(8192, all);
+    await assertClose(got!, y!, exactly);
+    await assertClose(dGot!, dx!, { atol: 1e-5 });
+  });
+}
 
 Deno.test("oneHot() marks the class, and nothing for an unknown one", async () => {
   const want = [0, 0, 1, 1, 0, 0];

@@ -1,6 +1,7 @@
 import { throws } from "node:assert/strict";
 import * as d from "../../mod.ts";
 import { assertClose, assertGradient } from "../_check.ts";
+import { hasLimit, withBindingBytes } from "../_limit.ts";
 
 const rng = new d.Rng(5);
 
@@ -37,6 +38,33 @@ Deno.test("linear() has the right gradient", async () => {
     const weight = rng.normal([3, 4]), bias = rng.normal([3]);
     await assertGradient((x, w, b) => d.linear(x, w, b), [x, weight, bias]);
     await assertGradient((x, w) => d.linear(x, w), [x, weight]);
+  }
+});
+
+Deno.test("linear() takes a weight larger than one binding by pieces", {
+  ignore: !hasLimit,
+}, async () => {
+  for (
+    const [rows, inFeatures, outFeatures] of [
+      [5, 160, 90],
+      [80, 33, 256], // and a result
+      [3, 20011, 1], // one row
+      [3, 5, 2048],
+      [2, 9000, 7], // rows that exceed it
+    ] as const
+  ) {
+    const x = rng.normal([rows, inFeatures]).requireGrad();
+    const weight = rng.normal([outFeatures, inFeatures]).requireGrad();
+    const bias = rng.normal([outFeatures]).requireGrad();
+    const dy = rng.normal([rows, outFeatures]);
+    const all = () => {
+      const y = d.linear(x, weight, bias);
+      return [y, ...d.gradients(y, [x, weight, bias], dy)];
+    };
+    const want = all(), got = withBindingBytes(32768, all);
+    for (const [i, tensor] of got.entries()) {
+      await assertClose(tensor, want[i]!, { atol: 1e-3 });
+    }
   }
 });
 

@@ -1,6 +1,7 @@
 import { deepEqual, throws } from "node:assert/strict";
 import * as d from "../../mod.ts";
 import { assertClose, assertGradient } from "../_check.ts";
+import { hasLimit, withBindingBytes } from "../_limit.ts";
 
 const rng = new d.Rng(3);
 
@@ -149,3 +150,43 @@ Deno.test("matmul() says what does not fit", () => {
   throws(() => d.matmul(d.zeros([]), d.zeros([3])), TypeError);
   throws(() => d.matmul(d.zeros([3], "i32"), d.zeros([3])), /must be f32/);
 });
+
+// Rows of one axis or both, of 1, a prime, and some that do not begin where a binding may.
+for (
+  const [aShape, bShape] of [
+    [[2100, 64], [64, 8]], // a is cut along its rows, and the result
+    [[4, 1300], [1300, 64]], // b along k
+    [[8, 20000], [20000, 12]], // both along k, and rows that exceed a binding
+    [[300, 12], [12, 263]], // the result alone
+    [[1, 7], [7, 12003]], // one row
+    [[3, 9001], [9001, 37]], // lines of odd length
+    [[2, 20001], [20001, 1]],
+    [[5, 100, 70], [5, 70, 60]], // one matrix fits
+    [[3, 160, 64], [3, 64, 168]], // one does not
+    [[2, 9, 64], [2, 64, 330]],
+  ] as const
+) {
+  Deno.test(`matmul() of [${aShape}] x [${bShape}] works by pieces`, {
+    ignore: !hasLimit,
+  }, async () => {
+    const flip = (shape: readonly number[]) => [
+      ...shape.slice(0, -2),
+      ...shape.slice(-2).reverse(),
+    ];
+    for (const transposeA of [false, true]) {
+      for (const transposeB of [false, true]) {
+        const a = rng.normal(transposeA ? flip(aShape) : aShape).requireGrad();
+        const b = rng.normal(transposeB ? flip(bShape) : bShape).requireGrad();
+        const all = () => {
+          const y = d.matmul(a, b, { transposeA, transposeB });
+          const dy = new d.Rng(1).normal(y.shape);
+          return [y, ...d.gradients(y, [a, b], dy)];
+        };
+        const want = all(), got = withBindingBytes(32768, all);
+        for (const [i, tensor] of got.entries()) {
+          await assertClose(tensor, want[i]!, { atol: 2e-3, rtol: 1e-4 });
+        }
+      }
+    }
+  });
+}
