@@ -19,8 +19,9 @@ export interface TaskInfo {
 export const TASKS = [
   {
     name: "doctor",
-    summary: "Checks the GPU, its driver, the engine's kernels and the caches",
-    examples: ["deno task doctor", "deno task doctor --json"],
+    summary:
+      "Shows which device computes, and checks the engine's kernels on it",
+    examples: ["deno task doctor", "deno task doctor --device cpu --json"],
   },
   {
     name: "datasets",

@@ -51,7 +51,9 @@ function formatList(tasks: readonly TaskInfo[]): string {
 Tasks:
 ${formatTable(rows, { indent: 2 })}
 
-${commandName()} <task> --help lists the arguments and flags of a task.`;
+${commandName()} <task> --help lists the arguments and flags of a task.
+A GPU computes if there is one, else the CPU on all cores. --device or DENOISE_DEVICE (webgpu,
+cpu) asks for one of them, DENOISE_THREADS for a number of cores.`;
 }
 
 function formatOne({ name, summary, examples }: TaskInfo): string {
