@@ -2,6 +2,8 @@ import assert from "node:assert/strict";
 import * as d from "../../mod.ts";
 import { flatten, withoutPadding } from "../../tensor/flat.ts";
 import { place } from "../../tensor/plan.ts";
+import { assertClose } from "../_check.ts";
+import { hasLimit, withBindingBytes } from "../_limit.ts";
 
 /** A small network with dropout, noise, clipping, an optimizer and an average. */
 function trainer(seed: number) {
@@ -274,4 +276,36 @@ Deno.test({
     for (const p of parameters) p.dispose();
     d.trimPool();
   },
+});
+
+Deno.test("a captured step trains weights larger than one binding", {
+  ignore: !hasLimit,
+}, async () => {
+  const train = async () => {
+    const rng = new d.Rng(8);
+    const model = new d.Sequential(
+      new d.Embedding(401, 64, rng), // 25,664 elements, of 8,192 that a binding sees
+      new d.Linear(64, 333, rng),
+      new d.Linear(333, 5, rng),
+    );
+    const parameters = model.parameters();
+    const optimizer = new d.AdamW(parameters, { learningRate: 0.01 });
+    const ema = new d.Ema(model, { decay: 0.9 });
+    const step = d.capture(({ index }: Record<"index", d.Tensor>) => {
+      const loss = d.mean(d.square(d.sub(model.forward(index), 1)));
+      const gradients = d.gradients(loss, parameters);
+      const { scale, norm } = d.clipScale(gradients, 0.1);
+      optimizer.step(gradients, { scale });
+      ema.update();
+      return { loss, norm };
+    }, { inputs: { index: { shape: [7], dtype: "i32" } } });
+    const index = Int32Array.of(0, 400, 7, 7, 200, 300, 128);
+    for (let i = 0; i < 3; i++) step.replay({ index });
+    const rows = await step.outputs();
+    await step.verify({ index });
+    step.dispose();
+    return rows.flatMap(({ loss, norm }) => [loss[0]!, norm[0]!]);
+  };
+  const want = await train();
+  await assertClose(await withBindingBytes(32768, train), want, { rtol: 1e-4 });
 });
