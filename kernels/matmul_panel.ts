@@ -21,6 +21,8 @@ export interface Operand {
 
 /** Terms that are summed at once where there are few tiles, and how many tiles are few. */
 const PIECE = 512, FEW_TILES = 256;
+/** Tiles of rows that share columns in an invocation, unless too few invocations are left. */
+const MOST_TILES = 32, ENOUGH_BLOCKS = 128;
 /** Terms this many words apart push each other out of the nearest cache, if there are so many. */
 const CONFLICT = 512, MANY_TERMS = 64;
 
@@ -42,6 +44,7 @@ const NONE = {
   bias_row: 0,
   bias_col: 0,
   has_bias: 0,
+  block: 1,
   lines: 0,
   source_batch: 0,
   source_line: 0,
@@ -136,8 +139,13 @@ export function multiplyByPanels(
     ? pack(b, batch, n, k, COLUMNS)
     : plain(b);
 
-  const tiles = ceilDiv(m, ROWS) * ceilDiv(n, COLUMNS) * batch;
+  const rowTiles = ceilDiv(m, ROWS), columnTiles = ceilDiv(n, COLUMNS);
+  const tiles = rowTiles * columnTiles * batch;
   const splits = tiles < FEW_TILES ? Math.max(1, Math.floor(k / PIECE)) : 1;
+  const block = Math.min(
+    MOST_TILES,
+    Math.max(1, Math.floor(tiles * splits / ENOUGH_BLOCKS)),
+  );
   const out = empties([splits, batch, rows, cols]);
   kernel.run("multiply", {
     ...NONE,
@@ -160,11 +168,14 @@ export function multiplyByPanels(
     bias_row: Number(swapped),
     bias_col: Number(!swapped),
     has_bias: Number(bias !== undefined),
+    block,
   }, {
     a: rowsAt.tensor,
     b: columnsAt.tensor,
     bias: bias ?? empties([0]), // a binding must hold something, read or not
     out,
-  }, { workgroups: () => tiles * splits });
+  }, {
+    workgroups: () => ceilDiv(rowTiles, block) * columnTiles * batch * splits,
+  });
   return splits === 1 ? out : sum(out, { axis: 0 });
 }
