@@ -1,6 +1,7 @@
 /** Every kernel of the project is checked, joined from files as the `Kernel` beside it joins them. */
 import assert from "node:assert/strict";
 import { checkWgsl } from "../../wgsl/check.ts";
+import { compileWgsl } from "../../wgsl/compile.ts";
 import { WgslError } from "../../wgsl/error.ts";
 import { sourcesOf } from "./_kernels.ts";
 
@@ -43,4 +44,21 @@ Deno.test("checkWgsl() takes every entry point of every kernel, for several cons
     }
   }
   assert(count > 80, `only ${count} entry points were found`);
+});
+
+Deno.test("compileWgsl() makes a module of every entry point, both for one invocation and for four", () => {
+  for (const { name: label, source, entries } of sourcesOf(FOLDERS)) {
+    const overrides = [...source.matchAll(/^override (\w+): \w+;/gm)];
+    const constants = Object.fromEntries(
+      overrides.map(([, name]) => [name!, 1]),
+    );
+    for (const entryPoint of entries) {
+      if (needsSubgroups(source, entryPoint)) continue;
+      for (const lanes of [false, true]) {
+        const options = { entryPoint, constants, label, lanes };
+        const { bytes } = compileWgsl(source, options);
+        assert(WebAssembly.validate(bytes), `${label} ${entryPoint}`);
+      }
+    }
+  }
 });

@@ -5,6 +5,7 @@
  */
 import { checkWgsl } from "../../../wgsl/check.ts";
 import { WgslError } from "../../../wgsl/error.ts";
+import { hasRelaxedSimd } from "../../../wgsl/wasm.ts";
 import { run, type Words } from "../_run.ts";
 import type { Generated } from "./generate.ts";
 import { interpret, TooLong } from "./interpret.ts";
@@ -15,8 +16,6 @@ const STEPS = 30_000;
 
 /** What became of a program: the same, nothing (it is too long, or its constants overflow), or why not. */
 export type Verdict = "same" | "skipped" | { readonly difference: string };
-
-const FORMS = [false, true].map((lanes) => ({ lanes, relaxed: false }));
 
 /** The first word in which two sets of buffers differ, or null. Zeros are zeros. */
 export function firstDifference(
@@ -59,10 +58,11 @@ export function compare(program: Generated): Verdict {
   const { node, job, constants } = program;
   const want = expected(program);
   if (!want) return "skipped";
-  for (const options of FORMS) {
-    const how = options.lanes ? "four at a time" : "one by one";
+  const relaxed = program.exact && hasRelaxedSimd();
+  for (const lanes of [false, true]) {
+    const how = lanes ? "four at a time" : "one by one";
     try {
-      const got = run(show(node), job, { constants, ...options });
+      const got = run(show(node), job, { constants, lanes, relaxed });
       const difference = firstDifference(got, want);
       if (difference) return { difference: `${how}: ${difference}` };
     } catch (error) {

@@ -17,6 +17,8 @@ export interface Generated {
   readonly node: Node;
   readonly job: Job;
   readonly constants: Readonly<Record<string, number>>;
+  /** Whether all floats are exact, so that it does not matter which operations are fused. */
+  readonly exact: boolean;
 }
 
 /** What programs may do. */
@@ -144,6 +146,7 @@ fn main(@builtin(workgroup_id) wg: vec3u, @builtin(num_workgroups) grid: vec3u,
     );
     return {
       node,
+      exact: this.#portable,
       constants: { K: random.below(6), F: random.below(9) - 4 },
       job: {
         groups,
