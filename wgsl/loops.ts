@@ -420,7 +420,7 @@ function roundsOf(
   );
   const runs = isConst(by)
     ? condition
-    : binary("and", condition, binary("ne", by, constant(by.shape, 0)));
+    : binary("and", condition, binary("gt", by, constant(by.shape, 0)));
   return {
     rounds: select(runs, rounds, constant(U32, 0)),
     ends: up && !inclusive && isConst(by, 1) ? null : {

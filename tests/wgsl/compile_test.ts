@@ -596,6 +596,11 @@ const OUTSIDE: Record<string, [body: string, first: number][]> = {
     ],
   ],
   "as a counter grows past its type": [
+    // Downwards, though the condition looks upwards.
+    [
+      "for (var k = 17u; k < 34u; k -= n + 4u) { out[k - 10u] = 1u; } out[0] = 5u;",
+      5,
+    ],
     [
       "var m = 0u; for (var k = 0u; k < 0xffffffffu; k += 0x40000000u) { out[m] = 0u; m++; if m > 40u { break; } } out[0] = m;",
       41,

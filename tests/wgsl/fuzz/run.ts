@@ -13,6 +13,7 @@ import {
 } from "./compare.ts";
 import { openDevice, runOnDevice } from "./device.ts";
 import { generate, type Generated } from "./generate.ts";
+import { generateLoop } from "./loops.ts";
 import { show } from "./node.ts";
 
 const USAGE = `Usage: deno task fuzz:wgsl [options]
@@ -54,8 +55,10 @@ async function main(): Promise<number> {
   for (let i = 0; i < count; i++) {
     const seed = first + i;
     const onDevice = device !== null && i % every === 0;
-    // What a driver runs differently, programs for it leave out: half of all have everything.
-    const program = generate(seed, { portable: onDevice || i % 2 === 1 });
+    // What a driver runs differently, programs for it leave out; every fourth is a loop over memory.
+    const program = !onDevice && i % 4 === 3
+      ? generateLoop(seed)
+      : generate(seed, { portable: onDevice || i % 2 === 1 });
     let verdict: Verdict = compare(program);
     if (verdict === "same" && onDevice) {
       const [got] = await runOnDevice(device, [program]);
