@@ -10,7 +10,9 @@ import { parseArgs } from "node:util";
 const USAGE = `Usage: deno task test [options] [file or folder under tests/ …]
 
 Checks formatting, lint, types and documentation, one test each, then runs the tests: all files
-under tests/ whose names end in _test.ts, or those named. The last line is "N passed, N failed".
+under tests/ whose names end in _test.ts, or those named, on the CPU, and those of tensors, ops, nn
+and models on WebGPU too, where there is an adapter. DENOISE_DEVICE=cpu or =webgpu runs them there
+only. The last line is "N passed, N failed".
 
 Options:
   --filter TEXT  only tests whose name has TEXT in it, or matches it if it is like /regexp/
@@ -35,6 +37,10 @@ const PERMISSIONS = [
   "--allow-net=127.0.0.1,localhost,0.0.0.0",
   `--allow-run=${Deno.execPath()},deno,sh`,
 ];
+/** Folders of tests whose outcome may depend on the device. */
+const DEVICE_FOLDERS = ["kernels", "models", "nn", "tensor"];
+/** Compares devices, so that once is enough. */
+const COMPARES_DEVICES = "tests/tensor/executors_test.ts";
 const SLOW_SECONDS = 5; // tests that take longer are named at the end
 
 interface Totals {
@@ -157,7 +163,36 @@ function readReport(xml: string): { totals: Totals; slow: string[] } {
   return { totals, slow };
 }
 
+/** Where the tests run: the files of each device. */
+async function passes(files: string[]): Promise<[device: string, string[]][]> {
+  const asked = Deno.env.get("DENOISE_DEVICE") || "auto";
+  if (asked !== "auto") return [[asked, files]];
+  const onDevice = files.filter((file) =>
+    DEVICE_FOLDERS.some((folder) => file.startsWith(`tests/${folder}/`)) &&
+    file !== COMPARES_DEVICES
+  );
+  const all: [string, string[]][] = [["cpu", files], ["webgpu", onDevice]];
+  if (onDevice.length > 0 && !await hasAdapter()) {
+    console.log("There is no adapter, so nothing is tested on WebGPU");
+    all.pop();
+  }
+  return all.filter(([, files]) => files.length > 0);
+}
+
+/** Asked in a process of its own, as the environment says which drivers there are. */
+async function hasAdapter(): Promise<boolean> {
+  const { success } = await new Deno.Command(Deno.execPath(), {
+    args: ["eval", "Deno.exit(await navigator.gpu?.requestAdapter() ? 0 : 1)"],
+    env: childEnv(),
+    stdin: "null",
+    stdout: "null",
+    stderr: "null",
+  }).output();
+  return success;
+}
+
 async function runTests(
+  device: string,
   files: string[],
   options: { filter?: string; parallel: boolean; verbose: boolean },
 ): Promise<Totals> {
@@ -177,7 +212,7 @@ async function runTests(
     const child = new Deno.Command(Deno.execPath(), {
       args: [...args, ...files],
       cwd: root,
-      env: childEnv(),
+      env: { ...childEnv(), DENOISE_DEVICE: device },
       stdin: "null",
       stdout: options.verbose ? "inherit" : "piped",
     }).spawn();
@@ -207,7 +242,7 @@ async function runTests(
       console.log(`Slower than ${SLOW_SECONDS} s:\n  ${slow.join("\n  ")}`);
     }
     console.log(
-      `deno test ... ${totals.failed === 0 ? "ok" : "FAILED"} (${
+      `deno test on ${device} ... ${totals.failed === 0 ? "ok" : "FAILED"} (${
         seconds(start)
       })`,
     );
@@ -278,9 +313,13 @@ export async function main(args: string[]): Promise<number> {
   const checked = flags.quick
     ? { passed: 0, failed: 0, skipped: 0 }
     : await staticChecks();
-  const tested = files.length === 0
-    ? { passed: 0, failed: 0, skipped: 0 }
-    : await runTests(files, flags);
+  const tested = { passed: 0, failed: 0, skipped: 0 };
+  for (const [device, there] of await passes(files)) {
+    const { passed, failed, skipped } = await runTests(device, there, flags);
+    tested.passed += passed;
+    tested.failed += failed;
+    tested.skipped += skipped;
+  }
   const passed = checked.passed + tested.passed;
   const failed = checked.failed + tested.failed;
   const noneRan = tested.passed + tested.failed === 0;
