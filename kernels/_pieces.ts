@@ -4,7 +4,7 @@
  * @module
  */
 import { deviceInfo } from "../tensor/device.ts";
-import { copyInPlace } from "../tensor/fill.ts";
+import { addInPlace, copyInPlace } from "../tensor/fill.ts";
 import { ceilDiv, empties } from "../tensor/kernel.ts";
 import { span } from "../tensor/shape.ts";
 import { sizeOf, type Tensor } from "../tensor/tensor.ts";
@@ -55,6 +55,7 @@ function windowOf(x: Tensor, axis: number, [from, to]: Span): Tensor {
 
 /** A span of a tensor without history, in its memory where it can be bound there. */
 export function partOf(x: Tensor, axis: number, part: Span): Tensor {
+  if (part[1] - part[0] === x.shape[axis]) return x;
   return isWindow(x.shape, axis, part)
     ? windowOf(x, axis, part)
     : narrow(x, axis, ...part);
@@ -77,17 +78,33 @@ export function assemble(
   shape: readonly number[],
   axis: number,
   spans: readonly Span[],
-  make: (part: Span, into?: Tensor) => Tensor,
+  make: (part: Span, into: Tensor | undefined, i: number) => Tensor,
   into?: Tensor,
 ): Tensor {
   if (!spans.every((part) => isWindow(shape, axis, part))) {
-    return moved(concat(spans.map((part) => make(part)), axis), into);
+    const made = spans.map((part, i) => make(part, undefined, i));
+    return moved(concat(made, axis), into);
   }
   const out = into ?? empties(shape);
-  for (const part of spans) {
+  spans.forEach((part, i) => {
     const place = windowOf(out, axis, part);
-    make(part, place);
+    make(part, place, i);
     place.dispose();
-  }
+  });
   return out;
+}
+
+/** The sum of what `make` computes from each part, the first in the place that it is given, if any. */
+export function summed<Part>(
+  parts: readonly Part[],
+  make: (part: Part, first: boolean, into?: Tensor) => Tensor,
+  into?: Tensor,
+): Tensor {
+  const sum = make(parts[0]!, true, into);
+  for (const part of parts.slice(1)) {
+    const more = make(part, false);
+    addInPlace(sum, more);
+    more.dispose();
+  }
+  return sum;
 }

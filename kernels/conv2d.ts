@@ -14,6 +14,8 @@ import {
 } from "../tensor/kernel.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 import common from "./_conv2d.wgsl" with { type: "text" };
+import { cutOf, type Piece } from "./_conv2d_pieces.ts";
+import { assemble, fits, moved, partOf, spansOf, summed } from "./_pieces.ts";
 import subgroup from "./_subgroup.wgsl" with { type: "text" };
 import tile from "./_tile.wgsl" with { type: "text" };
 import { enoughInvocations, formOf, variantOf } from "./_variants.ts";
@@ -81,41 +83,34 @@ const UNUSED = {
   piece: 0,
 };
 
-/**
- * Into how many pieces a sum of `terms` is cut: `wanted`, unless an operand is larger than a binding.
- * Then the operands are cut with the sum, into enough pieces, all of them equal.
- */
-function splitsOf(
-  terms: number,
-  wanted: number,
-  operands: readonly Tensor[],
-): number {
-  const limit = deviceInfo().maxBindingBytes;
-  const needed = Math.max(
-    1,
-    ...operands.map((x) => ceilDiv(4 * x.size, limit)),
-  );
-  if (needed === 1) return Math.max(1, wanted);
-  let splits = Math.max(needed, Math.min(wanted, terms));
-  while (terms % splits !== 0 && splits < terms) splits++;
-  return splits;
+interface WeightSizes {
+  groups: number;
+  rows: number;
+  channels: number;
 }
 
-/** A weight in the order in which subgroups read it: `[groups, taps, rows, channels]`, by fours. */
-function pack(
+/** `[groups, taps, rows, channels]`, channels by fours. */
+function packedShape(
   weight: Tensor,
-  params: Params & { groups: number; rows: number; channels: number },
-): Tensor {
-  const { groups, rows, channels } = params;
+  { groups, rows, channels }: WeightSizes,
+): number[] {
   const taps = weight.shape[2]! * weight.shape[3]!;
-  const fours = ceilDiv(channels, 4);
+  return [groups, taps, rows, 4 * ceilDiv(channels, 4)];
+}
+
+/** A weight in the order in which subgroups read it. */
+function pack(weight: Tensor, params: Params & WeightSizes): Tensor {
+  const { groups, rows, channels } = params;
   return subgroupKernel.run(
     "pack",
     params,
-    { weight, packed_out: empties([groups, taps, rows, 4 * fours]) },
+    { weight, packed_out: empties(packedShape(weight, params)) },
     {
       workgroups: () =>
-        ceilDiv(groups * rows * fours, subgroupKernel.code("PACK_SIZE")),
+        ceilDiv(
+          groups * rows * ceilDiv(channels, 4),
+          subgroupKernel.code("PACK_SIZE"),
+        ),
     },
   );
 }
@@ -148,7 +143,7 @@ function runConvolve(
     rows,
     cols: batch * pixels,
     k: channels,
-    byFour: true, // weights are packed
+    byFour: fits(packedShape(weight, params)), // weights are packed
   });
   const all = {
     ...UNUSED,
@@ -173,14 +168,23 @@ function runConvolve(
       out: empties([batch, groups * rows, ...outSize]),
     },
     {
-      workgroups: ({ batch }) =>
+      workgroups: () =>
         ceilDiv(rows, form.rows) * groups * phases[0] * phases[1] *
-        ceilDiv(Number(batch) * pixels, form.cols),
+        ceilDiv(batch * pixels, form.cols),
       constants: form.constants,
-      splitBy: "batch",
-      split: ["x", "out"],
     },
   );
+}
+
+/** The part of a weight for some channels; a group has all of its own. */
+function partOfWeight(weight: Tensor, { small, large }: Piece, groups: number) {
+  const rows = partOf(weight, 0, small);
+  return groups > 1 ? rows : partOf(rows, 1, large);
+}
+
+/** The part of images that a piece has. */
+function partOfImages(x: Tensor, piece: Piece, channels: "small" | "large") {
+  return partOf(partOf(x, 0, piece.images), 1, piece[channels]);
 }
 
 /**
@@ -192,10 +196,50 @@ export function convolve(
   large: Tensor,
   weight: Tensor,
   bias: Tensor | undefined,
-  { stride, padding, dilation, groups }: Geometry,
+  geometry: Geometry,
   smallSize: Size,
 ): Tensor {
+  const { stride, padding, dilation, groups } = geometry;
   const [rows, channels, kh, kw] = weight.shape as Shape4;
+  const outShape = [large.shape[0]!, rows, ...smallSize];
+  const cut = cutOf(large.shape, outShape, weight.shape, groups);
+  if (cut) {
+    const own = cut.by === "groups" ? { ...geometry, groups: 1 } : geometry;
+    const run = (piece: Piece, bias?: Tensor, place?: Tensor) =>
+      moved(
+        convolve(
+          partOfImages(large, piece, "large"),
+          partOfWeight(weight, piece, groups),
+          bias,
+          own,
+          smallSize,
+        ),
+        place,
+      );
+    if (cut.by === "large") {
+      return summed(
+        cut.pieces,
+        (piece, first) => run(piece, first ? bias : undefined),
+      );
+    }
+    if (cut.by === "images") {
+      const images = cut.pieces.map((piece) => piece.images);
+      return assemble(
+        outShape,
+        0,
+        images,
+        (_, place, i) => run(cut.pieces[i]!, bias, place),
+      );
+    }
+    const channels = cut.pieces.map((piece) => piece.small);
+    return assemble(
+      outShape,
+      1,
+      channels,
+      (part, place, i) =>
+        run(cut.pieces[i]!, bias && partOf(bias, 0, part), place),
+    );
+  }
   return runConvolve(large, weight, bias, smallSize, {
     groups,
     rows: rows / groups,
@@ -220,10 +264,50 @@ export function convolveTransposed(
   small: Tensor,
   weight: Tensor,
   bias: Tensor | undefined,
-  { stride, padding, dilation, groups }: Geometry,
+  geometry: Geometry,
   largeSize: Size,
 ): Tensor {
+  const { stride, padding, dilation, groups } = geometry;
   const [channels, rows, kh, kw] = weight.shape as Shape4;
+  const outShape = [small.shape[0]!, groups * rows, ...largeSize];
+  const cut = cutOf(outShape, small.shape, weight.shape, groups);
+  if (cut) {
+    const own = cut.by === "groups" ? { ...geometry, groups: 1 } : geometry;
+    const run = (piece: Piece, bias?: Tensor, place?: Tensor) =>
+      moved(
+        convolveTransposed(
+          partOfImages(small, piece, "small"),
+          partOfWeight(weight, piece, groups),
+          bias,
+          own,
+          largeSize,
+        ),
+        place,
+      );
+    if (cut.by === "small") {
+      return summed(
+        cut.pieces,
+        (piece, first) => run(piece, first ? bias : undefined),
+      );
+    }
+    if (cut.by === "images") {
+      const images = cut.pieces.map((piece) => piece.images);
+      return assemble(
+        outShape,
+        0,
+        images,
+        (_, place, i) => run(cut.pieces[i]!, bias, place),
+      );
+    }
+    const channels = cut.pieces.map((piece) => piece.large);
+    return assemble(
+      outShape,
+      1,
+      channels,
+      (part, place, i) =>
+        run(cut.pieces[i]!, bias && partOf(bias, 0, part), place),
+    );
+  }
   return runConvolve(small, weight, bias, largeSize, {
     groups,
     rows,
@@ -247,10 +331,39 @@ export function convolveTransposed(
 export function weightGradient(
   large: Tensor,
   small: Tensor,
-  { stride, padding, dilation, groups }: Geometry,
+  geometry: Geometry,
   shape: readonly number[],
 ): Tensor {
+  const { stride, padding, dilation, groups } = geometry;
   const [rows, channels, kh, kw] = shape as Shape4;
+  const cut = cutOf(large.shape, small.shape, shape, groups);
+  if (cut) {
+    const own = cut.by === "groups" ? { ...geometry, groups: 1 } : geometry;
+    const run = (piece: Piece, shape: readonly number[], place?: Tensor) =>
+      moved(
+        weightGradient(
+          partOfImages(large, piece, "large"),
+          partOfImages(small, piece, "small"),
+          own,
+          shape,
+        ),
+        place,
+      );
+    if (cut.by === "images") {
+      return summed(cut.pieces, (piece) => run(piece, shape));
+    }
+    const [axis, key] = cut.by === "large"
+      ? [1, "large"] as const
+      : [0, "small"] as const;
+    const channels = cut.pieces.map((piece) => piece[key]);
+    return assemble(
+      shape,
+      axis,
+      channels,
+      ([from, to], place, i) =>
+        run(cut.pieces[i]!, shape.with(axis, to - from), place),
+    );
+  }
   const columns = channels * kh * kw;
   const [batch, , height, width] = small.shape as Shape4;
   const pixels = batch * height * width;
@@ -281,15 +394,18 @@ export function weightGradient(
   }
   const form = formOf(kernel, subgroupKernel, "weight_gradient", variant);
   const bySubgroup = form.kernel === subgroupKernel;
-  const wanted = Math.min(
-    ceilDiv(
-      enoughInvocations(),
-      groups * form.invocations(rows / groups, columns),
+  const splits = Math.max(
+    1,
+    Math.min(
+      ceilDiv(
+        enoughInvocations(),
+        groups * form.invocations(rows / groups, columns),
+      ),
+      Math.floor(pixels / LEAST_PIXELS),
+      batch * height,
+      Math.floor(deviceInfo().maxBindingBytes / (4 * columns * rows)),
     ),
-    Math.floor(pixels / LEAST_PIXELS),
-    batch * height,
   );
-  const splits = splitsOf(batch, wanted, [large, small]);
   const out = empties([splits, ...shape]);
   form.kernel.run(
     form.entry,
@@ -301,15 +417,12 @@ export function weightGradient(
       out,
     },
     {
-      workgroups: ({ splits }) =>
+      workgroups: () =>
         ceilDiv(rows / groups, form.rows) * groups *
-        ceilDiv(columns, form.cols) * Number(splits),
+        ceilDiv(columns, form.cols) * splits,
       constants: bySubgroup
         ? { BY_FOUR: Number(width % 4 === 0) }
         : form.constants,
-      ...(batch % splits === 0
-        ? { splitBy: "splits", split: ["x", "dy", "dy_by_four", "out"] }
-        : {}),
     },
   );
   return splits === 1 ? out.view(shape) : sum(out, { axis: 0 });
@@ -317,7 +430,20 @@ export function weightGradient(
 
 /** The gradient of the bias: the sum over images and pixels. */
 export function biasGradient(dy: Tensor): Tensor {
-  return sum(dy, { axis: [0, 2, 3] });
+  if (fits(dy.shape)) return sum(dy, { axis: [0, 2, 3] });
+  const image = dy.shape.with(0, 1);
+  if (fits(image)) {
+    return summed(
+      spansOf(dy.shape, 0),
+      (part) => biasGradient(partOf(dy, 0, part)),
+    );
+  }
+  return assemble(
+    [dy.shape[1]!],
+    0,
+    spansOf(image, 1),
+    (part, place) => moved(biasGradient(partOf(dy, 1, part)), place),
+  );
 }
 
 const conv2dOp: Op<readonly Tensor[], { geometry: Geometry; size: Size }> = {

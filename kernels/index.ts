@@ -5,11 +5,17 @@
  * @module
  */
 import { apply, type Op } from "../tensor/autograd.ts";
-import { addInPlace } from "../tensor/fill.ts";
 import { ceilDiv, empties, Kernel, requireThat } from "../tensor/kernel.ts";
 import { axisOf, span } from "../tensor/shape.ts";
 import { show, type Tensor, tensor } from "../tensor/tensor.ts";
-import { assemble, fits, partOf, type Span, spansOf } from "./_pieces.ts";
+import {
+  assemble,
+  fits,
+  partOf,
+  type Span,
+  spansOf,
+  summed,
+} from "./_pieces.ts";
 import source from "./index.wgsl" with { type: "text" };
 import { reshape, slice } from "./shape.ts";
 
@@ -177,16 +183,12 @@ function selectBackward(
     );
   }
   if (outer === 1 && m > 1 && !fits(dy.shape)) {
-    const [first, ...others] = spansOf(dy.shape, 1).map((part) =>
-      [partOf(dy, 1, part), partOf(index, 0, part)] as const
+    return summed(
+      spansOf(dy.shape, 1),
+      (part, _, place) =>
+        selectBackward(partOf(dy, 1, part), partOf(index, 0, part), n, place),
+      into,
     );
-    const sum = selectBackward(...first!, n, into);
-    for (const part of others) {
-      const more = selectBackward(...part, n);
-      addInPlace(sum, more);
-      more.dispose();
-    }
-    return sum;
   }
   const links = empties([n + m], "u32");
   const sizes = { outer, n, m, inner, first_row: 0, rows: n };

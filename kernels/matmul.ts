@@ -5,7 +5,6 @@
  */
 import { apply, type Op } from "../tensor/autograd.ts";
 import { deviceInfo } from "../tensor/device.ts";
-import { addInPlace } from "../tensor/fill.ts";
 import { ceilDiv, empties, Kernel, requireThat } from "../tensor/kernel.ts";
 import { broadcastShapes, span } from "../tensor/shape.ts";
 import { sizeOf, type Tensor } from "../tensor/tensor.ts";
@@ -17,6 +16,7 @@ import {
   partOf,
   type Span,
   spansOf,
+  summed,
 } from "./_pieces.ts";
 import subgroup from "./_subgroup.wgsl" with { type: "text" };
 import tile from "./_tile.wgsl" with { type: "text" };
@@ -128,13 +128,11 @@ function multiply(
     const make = (part: Span, place?: Tensor) => run(part, bias, place);
     return assemble(shape, at, spans, make, into);
   }
-  const out = run(spans[0]!, bias, into);
-  for (const part of spans.slice(1)) {
-    const more = run(part);
-    addInPlace(out, more);
-    more.dispose();
-  }
-  return out;
+  return summed(
+    spans,
+    (part, first, place) => run(part, first ? bias : undefined, place),
+    into,
+  );
 }
 
 /** `multiply` where every tensor fits one binding; `shape` is that of the result. */

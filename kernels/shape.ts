@@ -71,8 +71,15 @@ function copy(
   const inOrder = rows > 1 && reach[0]! >= 0 && reach[1]! < outer &&
     outer * rows === strided.size;
   const repeated = entry === "pull" && outer === 0;
-  const { maxBindingBytes } = deviceInfo();
-  if (strided.size * 4 > maxBindingBytes && !inOrder) {
+  const { maxBindingBytes, offsetAlignment } = deviceInfo();
+  let least = 1; // rows of a piece
+  while (
+    [outer, sizeOf(shape) / rows].some((n) =>
+      least * n * 4 % offsetAlignment !== 0
+    )
+  ) least *= 2;
+  const fine = inOrder && least * outer * 4 <= maxBindingBytes;
+  if (strided.size * 4 > maxBindingBytes && !fine) {
     const whole = { shape, strides, base, low: reach[0]!, high: reach[1]! };
     if (copyPieces(entry, name, x, out, whole)) return;
   }

@@ -1,6 +1,7 @@
 import { deepEqual, throws } from "node:assert/strict";
 import * as d from "../../mod.ts";
 import { assertClose, assertGradient } from "../_check.ts";
+import { hasLimit, withBindingBytes } from "../_limit.ts";
 
 const rng = new d.Rng(7);
 
@@ -131,6 +132,47 @@ Deno.test("conv2d() has the right gradient", async () => {
     [x, weight, rng.normal([2])],
   );
 });
+
+// Of 8,192 elements that a binding sees.
+for (
+  const [name, xShape, weightShape, options] of [
+    ["a weight", [2, 24, 5, 6], [43, 24, 3, 3], { padding: 1 }],
+    ["a weight of one row", [2, 1088, 4, 4], [1, 1088, 3, 3], {}],
+    ["a batch", [9, 3, 20, 32], [6, 3, 3, 3], { padding: 1 }],
+    ["an image of few channels", [2, 3, 60, 64], [2, 3, 3, 3], {}],
+    ["an image of the result", [2, 1, 40, 64], [5, 1, 3, 3], { padding: 1 }],
+    ["an image, and a stride", [1, 5, 60, 64], [3, 5, 3, 3], { stride: 2 }],
+    ["groups", [2, 32, 5, 6], [64, 16, 3, 3], { groups: 2, padding: 1 }],
+    ["single channels", [2, 5, 50, 64], [10, 1, 3, 3], { groups: 5 }],
+  ] as const
+) {
+  for (const variant of ["register", "subgroup"] as const) {
+    Deno.test(
+      `conv2d() and its gradients by ${variant} work by pieces for ${name}`,
+      {
+        ignore: !hasLimit,
+      },
+      async () => {
+        const x = rng.normal(xShape).requireGrad();
+        const weight = rng.normal(weightShape).requireGrad();
+        const bias = rng.normal([weightShape[0]]).requireGrad();
+        const dy = rng.normal(d.conv2d(x, weight, bias, options).shape);
+        const all = () => {
+          const y = d.conv2d(x, weight, bias, options);
+          return [y, ...d.gradients(y, [x, weight, bias], dy)];
+        };
+        const want = d.withVariant("register", all).result;
+        const got = withBindingBytes(
+          32768,
+          () => d.withVariant(variant, all).result,
+        );
+        for (const [i, tensor] of got.entries()) {
+          await assertClose(tensor, want[i]!, { atol: 1e-3, rtol: 1e-4 });
+        }
+      },
+    );
+  }
+}
 
 Deno.test("conv2d() does not depend on the rest of the batch", async () => {
   const x = rng.normal([3, 2, 5, 5]), weight = rng.normal([4, 2, 3, 3]);

@@ -1,6 +1,7 @@
 import { throws } from "node:assert/strict";
 import * as d from "../../mod.ts";
 import { assertClose, assertGradient } from "../_check.ts";
+import { hasLimit, withBindingBytes } from "../_limit.ts";
 
 const rng = new d.Rng(11);
 
@@ -75,6 +76,30 @@ Deno.test("convTranspose2d() has the right gradient", async () => {
       }),
     [x, weight, rng.normal([2])],
   );
+});
+
+Deno.test("convTranspose2d() adds its bias once where it works by pieces", {
+  ignore: !hasLimit,
+}, async () => {
+  for (
+    const [xShape, weightShape] of [
+      [[2, 43, 5, 6], [43, 24, 3, 3]], // a weight
+      [[1, 8, 8, 64], [8, 4, 3, 3]], // an image of the result
+    ] as const
+  ) {
+    const x = rng.normal(xShape).requireGrad();
+    const weight = rng.normal(weightShape).requireGrad();
+    const bias = rng.normal([weightShape[1]]).requireGrad();
+    const inputs = [x, weight, bias];
+    const all = () => {
+      const y = d.convTranspose2d(x, weight, bias, { stride: 2 });
+      return [y, ...d.gradients(d.sum(d.square(y)), inputs)];
+    };
+    const want = all(), got = withBindingBytes(32768, all);
+    for (const [i, tensor] of got.entries()) {
+      await assertClose(tensor, want[i]!, { atol: 1e-2, rtol: 1e-4 });
+    }
+  }
 });
 
 Deno.test("convTranspose2d() of no image is empty", async () => {
