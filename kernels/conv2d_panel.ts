@@ -44,7 +44,14 @@ const NONE = {
   weight_channel: 0,
   has_bias: 0,
   splits: 1,
+  pieces: 1,
   piece: 0,
+  walk: 0,
+  walks: 1,
+  walks_per_split: 1,
+  x_walk: 0,
+  dy_walk: 0,
+  dy_channel: 0,
   to_image: 0,
   to_channel: 0,
   to_residue: 0,
@@ -52,6 +59,8 @@ const NONE = {
 };
 /** Words of a line of packed x that a split of `weightGradient` sums; they stay in the nearest cache. */
 const PIECE = 2048;
+/** Words from which a walk of its own for each image pays. */
+const LONG = 256;
 /** Pixels that lie next to each other in a sum. */
 const QUAD = 4;
 
@@ -178,14 +187,36 @@ export function convolveByPanels(
   });
 }
 
-/** `dw[r, c, tap] = Σ dy[n, r, p] x[n, c, q(p, tap)]`, of the given shape. */
-export function weightGradientByPanels(
-  x: Tensor,
-  dy: Tensor,
-  product: PanelProduct,
-  shape: readonly number[],
-): Tensor {
-  const { batch, groups, rows, channels, taps, size, out_size, step } = product;
+/** What a weight gradient reads, and how it walks through it. */
+interface Walks {
+  x: Tensor;
+  dy: Tensor;
+  /** Words of a walk. */
+  walk: number;
+  walks: number;
+  params: Params;
+}
+
+/** Images that are read where they are, each in a walk of its own. */
+function walksInPlace(x: Tensor, dy: Tensor, product: PanelProduct): Walks {
+  const { batch, groups, rows, channels, size } = product;
+  const pixels = size[0] * size[1];
+  const params = {
+    ...NONE,
+    ...product,
+    lead: [0, 0],
+    padded: size,
+    to_channel: pixels,
+    x_walk: groups * channels * pixels,
+    dy_walk: groups * rows * pixels,
+    dy_channel: pixels,
+  };
+  return { x, dy, walk: pixels, walks: batch, params };
+}
+
+/** Images with zeros around them, all in one walk. */
+function walkPacked(x: Tensor, dy: Tensor, product: PanelProduct): Walks {
+  const { batch, groups, rows, channels, size, out_size, step } = product;
   const along = (axis: 0 | 1) => {
     const { lead, last } = reach(product, axis);
     const needed = out_size[axis] + last;
@@ -208,23 +239,55 @@ export function weightGradientByPanels(
     to_residue: groups * channels * to_channel,
     tail: to_channel - words,
   };
-  const splits = ceilDiv(words, PIECE);
-  const piece = QUAD * ceilDiv(words, QUAD * splits);
-  const params = { ...NONE, ...product, ...packing, splits, piece };
+  const packed = packImage(x, product, packing, [
+    step[0] * step[1],
+    groups * channels,
+    to_channel,
+  ]);
+  const packedGradient = packImage(
+    dy,
+    { ...product, channels: rows, size: out_size, step: [1, 1] },
+    { ...packing, lead: [0, 0] },
+    [groups * rows, to_channel],
+  );
+  return {
+    x: packed,
+    dy: packedGradient,
+    walk: words,
+    walks: 1,
+    params: { ...NONE, ...product, ...packing, dy_channel: to_channel },
+  };
+}
+
+/** `dw[r, c, tap] = Σ dy[n, r, p] x[n, c, q(p, tap)]`, of the given shape. */
+export function weightGradientByPanels(
+  x: Tensor,
+  dy: Tensor,
+  product: PanelProduct,
+  shape: readonly number[],
+): Tensor {
+  const { groups, rows, channels, taps, size } = product;
+  const pixels = size[0] * size[1];
+  const inPlace = isPlain(product) && pixels % QUAD === 0 && pixels >= LONG;
+  const found = (inPlace ? walksInPlace : walkPacked)(x, dy, product);
+  const { walk, walks } = found;
+  const pieces = ceilDiv(walk, PIECE);
+  const perSplit = Math.max(1, Math.floor(PIECE / walk));
+  const splits = pieces * ceilDiv(walks, perSplit);
+  const params = {
+    ...found.params,
+    splits,
+    pieces,
+    piece: QUAD * ceilDiv(walk, QUAD * pieces),
+    walk,
+    walks,
+    walks_per_split: perSplit,
+  };
   const out = empties([splits, ...shape]);
   const columns = channels * taps[0] * taps[1];
   kernel.run("weight_gradient", params, {
-    x: packImage(x, product, packing, [
-      step[0] * step[1],
-      groups * channels,
-      to_channel,
-    ]),
-    dy: packImage(
-      dy,
-      { ...product, channels: rows, size: out_size, step: [1, 1] },
-      { ...packing, lead: [0, 0] },
-      [groups * rows, to_channel],
-    ),
+    x: found.x,
+    dy: found.dy,
     plan: makePlan(params, product),
     out,
   }, {

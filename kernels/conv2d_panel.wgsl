@@ -10,13 +10,17 @@
 //              overlaps the one before. A line of fewer than four is read as one of four
 // weight_gradient  2 rows x 6 columns. Its packed x and dy hold [channel, image], planes of equal size
 //              without zeros on the right: what a tap reads there are the zeros that begin the next
-//              line. So a sum is one walk through both, a piece of which belongs to a split
+//              line. So a sum is one walk through both, a piece of which belongs to a split. Where
+//              taps see no neighbours, x and dy are read in place instead, a walk for each image
 // dispatch     one invocation to a workgroup
 struct Params {
   batch: u32, groups: u32, rows: u32, channels: u32, // rows and channels: of one group
   weight_group: u32, weight_row: u32, weight_channel: u32, // strides
   has_bias: u32,
-  splits: u32, piece: u32, // weight_gradient: words of a line of packed x per split
+  // weight_gradient: a split takes one of the pieces of each of some walks
+  splits: u32, pieces: u32, piece: u32, walk: u32, // words of a piece, and of a walk
+  walks: u32, walks_per_split: u32,
+  x_walk: u32, dy_walk: u32, dy_channel: u32, // strides from a walk, or a channel, to the next
   taps: vec2u, size: vec2u, out_size: vec2u, // height, width
   origin: vec2i, spacing: vec2i, phases: vec2u, step: vec2u, // as in _conv2d.wgsl
   lead: vec2u, padded: vec2u, // zeros before an image, and its size with those around it
@@ -251,8 +255,10 @@ fn weight_gradient(@builtin(workgroup_id) wg: vec3u, @builtin(num_workgroups) gr
   let split = tile / params.groups;
   if (split >= params.splits) { return; }
 
-  let first = split * params.piece;
-  let end = min(first + params.piece, params.batch * params.to_image);
+  let first = split % params.pieces * params.piece;
+  let end = min(first + params.piece, params.walk);
+  let first_walk = split / params.pieces * params.walks_per_split;
+  let last_walk = min(first_walk + params.walks_per_split, params.walks);
   var starts: array<u32, GRADIENT_COLUMNS>;
   var channel = column / taps;
   var tap = column - channel * taps;
@@ -268,23 +274,27 @@ fn weight_gradient(@builtin(workgroup_id) wg: vec3u, @builtin(num_workgroups) gr
   let last_row = min(first_row + GRADIENT_RUN, params.rows);
   for (var row = first_row; row < last_row; row += GRADIENT_ROWS) {
     let next = min(row + 1u, params.rows - 1u);
-    var d0 = (group * params.rows + row) * params.to_channel + first;
-    var d1 = (group * params.rows + next) * params.to_channel + first;
-    var at = starts;
     var sums0: array<vec4f, GRADIENT_COLUMNS>;
     var sums1: array<vec4f, GRADIENT_COLUMNS>;
-    for (var q = first; q < end; q += 4u) {
-      let y0 = vec4f(dy[d0], dy[d0 + 1u], dy[d0 + 2u], dy[d0 + 3u]);
-      let y1 = vec4f(dy[d1], dy[d1 + 1u], dy[d1 + 2u], dy[d1 + 3u]);
-      for (var t = 0u; t < GRADIENT_COLUMNS; t++) {
-        let j = at[t];
-        let four = vec4f(x[j], x[j + 1u], x[j + 2u], x[j + 3u]);
-        sums0[t] = fma(four, y0, sums0[t]);
-        sums1[t] = fma(four, y1, sums1[t]);
-        at[t] += 4u;
+    for (var walk = first_walk; walk < last_walk; walk++) {
+      var at: array<u32, GRADIENT_COLUMNS>;
+      for (var t = 0u; t < GRADIENT_COLUMNS; t++) { at[t] = starts[t] + walk * params.x_walk; }
+      let start = walk * params.dy_walk + first;
+      var d0 = (group * params.rows + row) * params.dy_channel + start;
+      var d1 = (group * params.rows + next) * params.dy_channel + start;
+      for (var q = first; q < end; q += 4u) {
+        let y0 = vec4f(dy[d0], dy[d0 + 1u], dy[d0 + 2u], dy[d0 + 3u]);
+        let y1 = vec4f(dy[d1], dy[d1 + 1u], dy[d1 + 2u], dy[d1 + 3u]);
+        for (var t = 0u; t < GRADIENT_COLUMNS; t++) {
+          let j = at[t];
+          let four = vec4f(x[j], x[j + 1u], x[j + 2u], x[j + 3u]);
+          sums0[t] = fma(four, y0, sums0[t]);
+          sums1[t] = fma(four, y1, sums1[t]);
+          at[t] += 4u;
+        }
+        d0 += 4u;
+        d1 += 4u;
       }
-      d0 += 4u;
-      d1 += 4u;
     }
     let to = ((split * params.groups + group) * params.rows + row) * count + column;
     for (var t = 0u; t < GRADIENT_COLUMNS; t++) {

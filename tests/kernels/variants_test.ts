@@ -108,6 +108,7 @@ const CONVOLUTIONS: [string, number[], number[], d.Conv2dOptions][] = [
   ["groups", [2, 6, 5, 5], [4, 3, 3, 3], { groups: 2, padding: 1 }],
   ["lines of four pixels", [2, 5, 8, 8], [37, 5, 3, 3], { padding: 1 }],
   ["one tap", [3, 36, 4, 12], [40, 36, 1, 1], {}],
+  ["one tap on many pixels", [5, 6, 16, 18], [8, 3, 1, 1], { groups: 2 }],
   ["images of fewer than four pixels", [3, 2, 2, 3], [7, 2, 3, 3], {
     padding: 1,
   }],
