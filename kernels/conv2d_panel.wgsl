@@ -100,49 +100,64 @@ fn make_plan(@builtin(workgroup_id) wg: vec3u) {
   }
 }
 
-// Zeros from one place up to another.
-fn clear(first: u32, end: u32) {
-  for (var i = first; i < end; i++) { out[i] = 0.0; }
+fn clear(first: u32, count: u32) {
+  var to = first;
+  for (var i = 0u; i < count / 4u; i++) {
+    place_four(to, vec4f());
+    to += 4u;
+  }
+  for (var i = 0u; i < count % 4u; i++) { out[to + i] = 0.0; }
 }
 
 @compute @workgroup_size(1)
 fn pack_image(@builtin(workgroup_id) wg: vec3u, @builtin(num_workgroups) grid: vec3u) {
-  var i = wg.x + wg.y * grid.x;
+  let i = wg.x + wg.y * grid.x;
   let residues = params.step.x * params.step.y;
   let residue = vec2u(i % residues / params.step.y, i % params.step.y);
   let plane = i / residues;
   let channels = params.groups * params.channels;
   let n = plane / channels;
   if (n >= params.batch) { return; }
-  var to = n * params.to_image + plane % channels * params.to_channel + i % residues * params.to_residue;
+  let start = n * params.to_image + plane % channels * params.to_channel + i % residues * params.to_residue;
+  clear(start, params.padded.x * params.padded.y + select(0u, params.tail, n + 1u == params.batch));
   let width = (params.size.y + params.step.y - 1u - residue.y) / params.step.y;
-  let room = params.padded.y - params.lead.y;
-  let copied = min(width, room);
-  for (var line = 0u; line < params.padded.x; line++) {
-    let y = (line - params.lead.x) * params.step.x + residue.x; // above the image it wraps round
-    let end = to + params.padded.y;
-    if (line < params.lead.x || y >= params.size.x) {
-      clear(to, end);
-    } else {
-      clear(to, to + params.lead.y);
-      to += params.lead.y;
-      let last = to + copied;
-      var at = (plane * params.size.x + y) * params.size.y + residue.y;
-      if (params.step.y == 1u) {
-        for (; to + 4u <= last; to += 4u) {
-          place_four(to, vec4f(x[at], x[at + 1u], x[at + 2u], x[at + 3u]));
-          at += 4u;
-        }
+  let copied = min(width, params.padded.y - params.lead.y);
+  if (residues == 1u && copied % 4u == 0u && copied == width) {
+    // In one loop, as the lines of small images are too short for one each.
+    let lines = min(params.size.x, params.padded.x - params.lead.x);
+    var to = start + params.lead.x * params.padded.y + params.lead.y;
+    var at = plane * params.size.x * params.size.y;
+    var in_line = 0u;
+    for (var q = 0u; q < lines * width / 4u; q++) {
+      place_four(to, vec4f(x[at], x[at + 1u], x[at + 2u], x[at + 3u]));
+      at += 4u;
+      to += 4u;
+      in_line += 4u;
+      if (in_line == width) {
+        in_line = 0u;
+        to += params.padded.y - width;
       }
-      for (; to < last; to++) {
-        out[to] = x[at];
-        at += params.step.y;
-      }
-      clear(to, end);
     }
-    to = end;
+    return;
   }
-  if (n + 1u == params.batch) { clear(to, to + params.tail); }
+  let quads = select(0u, copied / 4u, params.step.y == 1u);
+  let rest = copied - 4u * quads;
+  var y = residue.x;
+  for (var line = params.lead.x; line < params.padded.x && y < params.size.x; line++) {
+    var to = start + line * params.padded.y + params.lead.y;
+    var at = (plane * params.size.x + y) * params.size.y + residue.y;
+    for (var q = 0u; q < quads; q++) {
+      place_four(to, vec4f(x[at], x[at + 1u], x[at + 2u], x[at + 3u]));
+      at += 4u;
+      to += 4u;
+    }
+    for (var q = 0u; q < rest; q++) {
+      out[to] = x[at];
+      at += params.step.y;
+      to++;
+    }
+    y += params.step.x;
+  }
 }
 
 // Four pixels that follow each other.
