@@ -105,6 +105,7 @@ export class CapturedStep<In extends string, Out extends string> {
   readonly #words: Uint32Array<ArrayBuffer>;
   #replays = 0;
   #pending = 0;
+  #disposed = false;
 
   /** Use `capture`. @internal */
   constructor(
@@ -179,8 +180,14 @@ export class CapturedStep<In extends string, Out extends string> {
    * @throws {TypeError} If an input is missing, or has another type or number of elements than it was
    *   captured with.
    * @throws {RangeError} If outputs of more replays than there are rows wait to be read.
+   * @throws {ReferenceError} If the step is disposed.
    */
   replay(inputs: Readonly<Record<In, TypedArray>>): void {
+    if (this.#disposed) {
+      throw new ReferenceError(
+        "Cannot replay as the step is disposed: capture it again",
+      );
+    }
     for (const [name, { spec, size }] of Object.entries(this.#inputs)) {
       const data = inputs[name as In] as TypedArray | undefined;
       const type =
@@ -293,8 +300,11 @@ export class CapturedStep<In extends string, Out extends string> {
     );
   }
 
-  /** Frees the memory of the step, but not what it returned or changed. */
+  /** Frees the memory of the step, but not what it returned or changed. A second call does nothing. */
   dispose(): void {
+    if (this.#disposed) return;
+    this.#disposed = true;
+    this.#executor.release(this.#program);
     for (const arena of this.#arenas.splice(0)) arena.release();
     this.#freeRings();
   }

@@ -103,6 +103,8 @@ interface CpuPipeline extends Pipeline {
 }
 
 interface CpuProgram extends Program {
+  /** Address of its own memory. */
+  readonly block: number;
   readonly records: Int32Array<ArrayBuffer>;
   /** Address of the list of addresses of the live parameters. */
   readonly targets: number;
@@ -159,6 +161,7 @@ export class CpuExecutor implements Executor {
   readonly #segmentUntil = new Int32Array(SEGMENTS);
   /** Blocks to be given back, and when. */
   #retired: { address: number; until: number }[] = [];
+  /** Of programs that nobody released. */
   readonly #programs = new FinalizationRegistry<number>((address) =>
     this.#retire(address)
   );
@@ -371,13 +374,19 @@ export class CpuExecutor implements Executor {
     }
     const program: CpuProgram = {
       dispatches: commands.length,
+      block,
       records,
       targets,
       fields,
       used: [...used],
     };
-    this.#programs.register(program, block);
+    this.#programs.register(program, block, program);
     return program;
+  }
+
+  release(prepared: Program): void {
+    this.#programs.unregister(prepared);
+    this.#retire((prepared as CpuProgram).block);
   }
 
   replay(prepared: Program, live: Uint32Array<ArrayBuffer>): void {

@@ -135,6 +135,8 @@ export interface Executor {
    * @param live Bits of the live parameters, in the order of the commands and their lists.
    */
   replay(program: Program, live: Uint32Array<ArrayBuffer>): void;
+  /** Gives back the memory of a prepared list, which is not run again, once what was asked has run. */
+  release(program: Program): void;
   /** Hands recorded work to the machine. */
   flush(): void;
   /** Copies device memory to the host, after all work before it. Throws what went wrong so far. */

@@ -131,6 +131,10 @@ export class Trace implements Executor {
     uncapturable("a replay", "steps do not nest");
   }
 
+  release(): void {
+    uncapturable("the end of a captured step", "steps do not nest");
+  }
+
   /**
    * Asks that buffers lie in one, each at its offset. A second call for the same ones gives the same.
    *

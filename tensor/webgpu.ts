@@ -81,6 +81,8 @@ interface Encoded {
 interface WebGpuProgram extends Program {
   readonly encoded: readonly Encoded[];
   readonly table: GPUBuffer;
+  /** Buffers that are the program's own. */
+  readonly own: readonly GPUBuffer[];
   /** Live parameters of one run. */
   readonly fields: number;
   readonly used: readonly WebGpuBuffer[];
@@ -575,6 +577,7 @@ class WebGpuExecutor implements Executor {
       dispatches: encoded.length,
       encoded,
       table,
+      own: [uniforms, table, state],
       fields,
       used: [...used],
       runs: 0,
@@ -615,6 +618,12 @@ class WebGpuExecutor implements Executor {
     for (const buffer of program.used) buffer.usedIn = this.#recording;
     this.#recorded += encoded.length;
     if (this.#recorded >= MAX_REPLAYED) this.flush();
+  }
+
+  release(prepared: Program): void {
+    const { own, recordedIn } = prepared as WebGpuProgram;
+    if (recordedIn === this.#recording) this.#doomed.push(...own);
+    else for (const buffer of own) buffer.destroy();
   }
 
   flush(): void {

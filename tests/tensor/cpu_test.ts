@@ -212,6 +212,20 @@ Deno.test("memory in use by queued work comes free when it must", async () => {
   cpu.destroy([rest]);
 });
 
+Deno.test("memory of a prepared list comes free when it is released, after its last run", async () => {
+  using cpu = open(2, 64); // 4 MiB
+  const out = bufferOf(cpu, [0, 0, 0, 0]);
+  const steps = new Array(2000).fill(command(pipeline(cpu, "step"), [out], 1));
+  for (let i = 0; i < 100; i++) { // each takes more than 100 KB
+    const program = cpu.prepare(steps);
+    if (i % 10 === 0) cpu.replay(program, new Uint32Array(0));
+    cpu.release(program);
+  }
+  let want = 0;
+  for (let i = 0; i < 20_000; i++) want = Math.imul(want, 3) + 1 | 0;
+  assert.equal((await wordsOf(cpu, out))[0], want);
+});
+
 Deno.test("what does not compile is told at the next readback, and when it is run again", async () => {
   using cpu = open(2);
   const out = bufferOf(cpu, [1, 2, 3, 4]);

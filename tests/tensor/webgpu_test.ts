@@ -99,3 +99,46 @@ Deno.test("many readbacks at once give each its own", async () => {
     assert.deepEqual(data, new Float32Array(i + 1).fill(i));
   }
 });
+
+Deno.test("a captured step that is disposed has left no buffer", {
+  ignore: !!d.deviceError() || d.deviceInfo().executor !== "webgpu",
+}, async () => {
+  const made = new Set<GPUBuffer>();
+  const { createBuffer } = GPUDevice.prototype,
+    { destroy } = GPUBuffer.prototype;
+  GPUDevice.prototype.createBuffer = function (descriptor) {
+    const buffer = createBuffer.call(this, descriptor);
+    if (descriptor.label?.startsWith("step ")) made.add(buffer);
+    return buffer;
+  };
+  GPUBuffer.prototype.destroy = function () {
+    made.delete(this);
+    return destroy.call(this);
+  };
+  try {
+    const p = d.parameter(d.ones([3]));
+    const optimizer = new d.SGD([p], { learningRate: 0.5 });
+    optimizer.step([d.ones([3])]);
+    const before = d.memory();
+    for (const replays of [0, 1, 3]) { // not run, run but not submitted, run
+      const step = d.capture(() => {
+        optimizer.step([p]);
+        return { norm: d.norm(p) };
+      });
+      assert.equal(made.size, 3);
+      for (let i = 0; i < replays; i++) step.replay({});
+      if (replays === 3) await step.outputs();
+      step.dispose();
+      step.dispose();
+      await d.sync();
+      assert.equal(made.size, 0);
+      const { bytesInUse } = d.memory();
+      assert.equal(bytesInUse, before.bytesInUse);
+      assert.throws(() => step.replay({}), /as the step is disposed/);
+    }
+    await assertClose(p, new Array(3).fill(0.5 ** 5));
+  } finally {
+    GPUDevice.prototype.createBuffer = createBuffer;
+    GPUBuffer.prototype.destroy = destroy;
+  }
+});
