@@ -595,6 +595,16 @@ const OUTSIDE: Record<string, [body: string, first: number][]> = {
       0,
     ],
   ],
+  "as an index grows before it is used": [
+    [
+      "var j = 0u; for (var k = 0u; k < n - 1u; k++) { j += 1u; out[j] = 1u; } out[0] = 3u;",
+      3,
+    ],
+    [
+      "var j = 7; for (var k = 0u; k < n - 1u; k++) { j -= 1; out[j] = 1u; } out[0] = 3u;",
+      3,
+    ],
+  ],
   "as a counter grows past its type": [
     // Downwards, though the condition looks upwards.
     [

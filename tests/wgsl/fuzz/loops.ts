@@ -8,15 +8,20 @@ import type { Generated } from "./generate.ts";
 import { expression, type Node, statement } from "./node.ts";
 import { Random } from "./random.ts";
 
+/** Words of the buffers. */
+const OUT = 12, X = 20;
+
 /** The loop of a seed, in one invocation. */
 export function generateLoop(seed: number): Generated {
   const random = new Random(seed);
   const type = random.pick(["i32", "u32"]);
   const suffix = type === "u32" ? "u" : "";
-  /** Numbers about the length of the buffers, and about the ends of the types. */
+  /** Small ones, about the lengths of the buffers, and about the ends of the types. */
   const number = () => {
-    const near = random.below(40) - (type === "i32" ? 12 : 0);
-    const value = random.chance(0.8) ? near : random.pick([
+    const near = random.chance(0.5)
+      ? random.below(4)
+      : random.pick([OUT, X]) + random.below(9) - 6;
+    const value = random.chance(0.9) ? near : random.pick([
       0x7fffffff,
       0x80000000,
       0xffffffff,
@@ -101,8 +106,8 @@ export function generateLoop(seed: number): Generated {
     job: {
       uniform: parameters,
       buffers: {
-        out: Uint32Array.from({ length: 12 }, () => random.below(20)),
-        x: Uint32Array.from({ length: 20 }, () => random.below(100)),
+        out: Uint32Array.from({ length: OUT }, () => random.below(20)),
+        x: Uint32Array.from({ length: X }, () => random.below(100)),
       },
     },
   };
