@@ -1,6 +1,7 @@
 import { deepEqual, equal, throws } from "node:assert/strict";
 import * as d from "../../mod.ts";
 import { assertClose } from "../_check.ts";
+import { hasLimit, withBindingBytes } from "../_limit.ts";
 
 const rng = new d.Rng(5);
 
@@ -65,6 +66,35 @@ for (
       }
     }
   });
+}
+
+// Of 8,192 elements that a binding sees: many rows, a long k, few columns of both, a batch.
+for (
+  const [aShape, bShape] of [
+    [[1036, 36], [36, 44]],
+    [[36, 3000], [3000, 68]],
+    [[4, 1500], [1500, 8]],
+    [[9, 36, 44], [9, 44, 36]],
+  ] as const
+) {
+  Deno.test(
+    `matmul() of [${aShape}] x [${bShape}] by pieces is the same in both forms without barriers`,
+    {
+      ignore: !hasLimit,
+    },
+    async () => {
+      const a = rng.normal(aShape).requireGrad();
+      const b = rng.normal(bShape).requireGrad();
+      const [got, want] = withBindingBytes(32768, () =>
+        both("subgroup", () => {
+          const y = d.matmul(a, b);
+          return [y, ...d.gradients(d.sum(d.square(y)), [a, b])];
+        }));
+      for (const [i, tensor] of got.entries()) {
+        await assertClose(tensor, want[i]!, { atol: 2e-3, rtol: 1e-4 });
+      }
+    },
+  );
 }
 
 Deno.test("products take the form for subgroups where they can, and the plain one elsewhere", () => {
