@@ -14,9 +14,6 @@ import {
 import type { DeviceInfo, Executor } from "./executor.ts";
 import { findAdapter, isSoftware, nameOf, openWebGpu } from "./webgpu.ts";
 
-/** Whether `auto` leaves a software driver alone and computes on the CPU directly. */
-const AUTO_TAKES_CPU = false;
-
 /** Which device was asked for, and why it is the one in use. */
 export interface DeviceChoice {
   /** `DENOISE_DEVICE`, or `auto`. */
@@ -43,11 +40,6 @@ async function open(): Promise<Executor> {
   const adapter = await findAdapter().catch((error: Error) => error);
   if (!(adapter instanceof Error) && !isSoftware(adapter)) {
     choose(`${nameOf(adapter)} is a GPU`);
-    return await openWebGpu(adapter);
-  }
-  if (!AUTO_TAKES_CPU) {
-    choose("auto takes WebGPU");
-    if (adapter instanceof Error) throw adapter;
     return await openWebGpu(adapter);
   }
   choose(
