@@ -39,8 +39,8 @@ const PERMISSIONS = [
 ];
 /** Folders of tests whose outcome may depend on the device. */
 const DEVICE_FOLDERS = ["kernels", "models", "nn", "tensor"];
-/** Compares devices, so that once is enough. */
-const COMPARES_DEVICES = "tests/tensor/executors_test.ts";
+/** Tests that open devices themselves, so that once is enough. */
+const OPENS_DEVICES = /^tests\/tensor\/(cpu|device|executors)/;
 const SLOW_SECONDS = 5; // tests that take longer are named at the end
 
 interface Totals {
@@ -169,7 +169,7 @@ async function passes(files: string[]): Promise<[device: string, string[]][]> {
   if (asked !== "auto") return [[asked, files]];
   const onDevice = files.filter((file) =>
     DEVICE_FOLDERS.some((folder) => file.startsWith(`tests/${folder}/`)) &&
-    file !== COMPARES_DEVICES
+    !OPENS_DEVICES.test(file)
   );
   const all: [string, string[]][] = [["cpu", files], ["webgpu", onDevice]];
   if (onDevice.length > 0 && !await hasAdapter()) {

@@ -62,6 +62,21 @@ export function generateLoop(seed: number): Generated {
   };
   const grow = (name: string) =>
     statement(`${name} ${random.pick(["+=", "+=", "-="])} `, steady(), ";\n");
+  /** Words side by side, mostly. */
+  const fourStores = () => {
+    const base = random.pick(
+      ["k", "j", "k * 4", "j * 4"].map((b) => b.includes("*") ? b + suffix : b),
+    );
+    const values = ["sum", "u32(k)", "u32(j) + sum", "x[k]", "7u", "out[0]"];
+    const most = random.pick([3, 5, 6]);
+    return statement(
+      ...Array.from({ length: 4 }, (_, i) => {
+        const value = values[random.below(most)]!;
+        const at = random.chance(0.9) ? i : random.below(5);
+        return statement(`out[${base} + ${at}${suffix}] = ${value};\n`);
+      }),
+    );
+  };
   const round = () =>
     random.pick([
       () => statement("out[", index(), "] += 1u;\n"),
@@ -76,6 +91,7 @@ export function generateLoop(seed: number): Generated {
           "] ^= sum; }\n",
         ),
       () => grow("j"),
+      fourStores,
       () => statement("if sum % 5u == 4u { sum++; continue; }\n"),
     ])();
   const compare = random.pick(["<", "<=", ">", ">="]);
