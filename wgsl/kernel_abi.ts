@@ -15,6 +15,9 @@
  * 6 7 …    those of the next ones, in the order of `bindings`
  * ```
  *
+ * As WebGPU demands it, a binding is no smaller than its type with one element of an array without
+ * length.
+ *
  * @module
  */
 
