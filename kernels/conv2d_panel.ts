@@ -43,6 +43,8 @@ const NONE = {
   weight_row: 0,
   weight_channel: 0,
   has_bias: 0,
+  panels: 0,
+  wide_panels: 0,
   splits: 1,
   pieces: 1,
   piece: 0,
@@ -121,6 +123,21 @@ function makePlan(params: Params, { taps, phases }: PanelProduct): Tensor {
   );
 }
 
+/** How rows are shared out to panels, so that the fewest are idle. */
+function panelsOf(rows: number): { panels: number; wide_panels: number } {
+  const wide = kernel.code("ROWS"), narrow = kernel.code("NARROW_ROWS");
+  const [best] = [0, 1, 2].map((count) => {
+    const wide_panels = Math.max(0, ceilDiv(rows - narrow * count, wide));
+    const panels = wide_panels + count;
+    return {
+      panels,
+      wide_panels,
+      covered: wide * wide_panels + narrow * count,
+    };
+  }).toSorted((a, b) => a.covered - b.covered);
+  return best!;
+}
+
 /** Whether each pixel of the result sees the pixel of x at its place, and no other. */
 function isPlain({ taps, size, out_size, ...rest }: PanelProduct): boolean {
   return [0, 1].every((i) =>
@@ -158,17 +175,24 @@ export function convolveByPanels(
     to_image: groups * channels * to_channel,
     tail: 0,
   };
+  const { panels, wide_panels } = panelsOf(rows);
   const params = {
     ...NONE,
     ...flat,
     ...packing,
+    panels,
+    wide_panels,
     has_bias: Number(bias !== undefined),
   };
-  const panelRows = kernel.code("ROWS");
-  const panels = ceilDiv(rows, panelRows);
   const packed = kernel.run("pack_weight", params, {
     weight,
-    out: empties([groups, panels, taps[0] * taps[1], channels, panelRows]),
+    out: empties([
+      groups,
+      panels,
+      taps[0] * taps[1],
+      channels,
+      kernel.code("ROWS"),
+    ]),
   }, { workgroups: () => groups * panels });
   const size = out_size.map((length, axis) => ceilDiv(length, phases[axis]!));
   const quads = batch * size[0]! * ceilDiv(size[1]!, QUAD);

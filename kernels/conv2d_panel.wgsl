@@ -3,10 +3,11 @@
 // To that end images are written down once with zeros around them, and weights in panels of six rows:
 //   packed x   a plane for each residue of the step, so that pixels that follow each other in a sum
 //              follow each other in memory: plane[Y, X] = x[step * (Y - lead) + residue]
-//   packed w   [group, panel, tap, channel, 6], zeros in rows that there are not
+//   packed w   [group, panel, tap, channel, 6], zeros in rows that there are not; the last panels may
+//              be narrow ones of four rows, as most numbers of channels are sums of sixes and fours
 //   plan       for each phase: how many taps have a part in it; each tap's number, and where it lies
 //              in packed x, as seen from the first pixel
-// convolve     6 rows x 2 quads: four pixels that follow each other in a line; the last quad of a line
+// convolve     6 or 4 rows x 2 quads: four pixels that follow each other in a line; the last quad of a line
 //              overlaps the one before. A line of fewer than four is read as one of four
 // weight_gradient  2 rows x 6 columns. Its packed x and dy hold [channel, image], planes of equal size
 //              without zeros on the right: what a tap reads there are the zeros that begin the next
@@ -17,6 +18,7 @@ struct Params {
   batch: u32, groups: u32, rows: u32, channels: u32, // rows and channels: of one group
   weight_group: u32, weight_row: u32, weight_channel: u32, // strides
   has_bias: u32,
+  panels: u32, wide_panels: u32, // of a group
   // weight_gradient: a split takes one of the pieces of each of some walks
   splits: u32, pieces: u32, piece: u32, walk: u32, // words of a piece, and of a walk
   walks: u32, walks_per_split: u32,
@@ -36,6 +38,7 @@ struct Params {
 @group(0) @binding(6) var<storage, read_write> out: array<f32>;
 @group(0) @binding(7) var<storage, read_write> plan_out: array<u32>;
 const ROWS = 6u;
+const NARROW_ROWS = 4u;
 const PANELS = 4u; // of convolve, one after another
 const GRADIENT_ROWS = 2u;
 const GRADIENT_RUN = 8u; // rows of weight_gradient, two after two
@@ -48,14 +51,17 @@ fn place_four(at: u32, four: vec4f) {
   out[at + 3u] = four.w;
 }
 
+fn first_row_of(panel: u32) -> u32 {
+  return panel * ROWS - (ROWS - NARROW_ROWS) * (max(panel, params.wide_panels) - params.wide_panels);
+}
+
 @compute @workgroup_size(1)
 fn pack_weight(@builtin(workgroup_id) wg: vec3u, @builtin(num_workgroups) grid: vec3u) {
   let taps = params.taps.x * params.taps.y;
-  let panels = (params.rows + ROWS - 1u) / ROWS;
   let panel = wg.x + wg.y * grid.x; // of all groups
-  if (panel >= params.groups * panels) { return; }
-  let row = panel % panels * ROWS;
-  let start = panel / panels * params.weight_group;
+  if (panel >= params.groups * params.panels) { return; }
+  let row = first_row_of(panel % params.panels);
+  let start = panel / params.panels * params.weight_group;
   for (var t = 0u; t < ROWS; t++) {
     let inside = row + t < params.rows;
     let source = start + min(row + t, params.rows - 1u) * params.weight_row;
@@ -192,8 +198,7 @@ fn store(at: u32, quad: Quad, phase: vec2u, width: u32, sums: vec4f) {
 @compute @workgroup_size(1)
 fn convolve(@builtin(workgroup_id) wg: vec3u, @builtin(num_workgroups) grid: vec3u) {
   var tile = wg.x + wg.y * grid.x;
-  let panels = (params.rows + ROWS - 1u) / ROWS;
-  let runs = (panels + PANELS - 1u) / PANELS;
+  let runs = (params.panels + PANELS - 1u) / PANELS;
   let first = tile % runs * PANELS;
   tile /= runs;
   let group = tile % params.groups;
@@ -212,27 +217,43 @@ fn convolve(@builtin(workgroup_id) wg: vec3u, @builtin(num_workgroups) grid: vec
   let plan_at = (phase.x * params.phases.y + phase.y) * (1u + 2u * taps);
   let count = plan[plan_at];
   let out_plane = params.out_size.x * params.out_size.y;
-  for (var panel = first; panel < min(first + PANELS, panels); panel++) {
-    let row = panel * ROWS;
+  for (var panel = first; panel < min(first + PANELS, params.panels); panel++) {
+    let row = first_row_of(panel);
+    let wide = panel < params.wide_panels;
     var l: array<vec4f, ROWS>;
     var r: array<vec4f, ROWS>;
     for (var tap = 0u; tap < count; tap++) {
       let number = plan[plan_at + 1u + 2u * tap];
       let place = plan[plan_at + 2u + 2u * tap];
-      var w = ((group * panels + panel) * taps + number) * params.channels * ROWS;
+      var w = ((group * params.panels + panel) * taps + number) * params.channels * ROWS;
       var i = l_at + place;
       var j = r_at + place;
-      for (var c = 0u; c < params.channels; c++) {
-        let xl = vec4f(x[i], x[i + 1u], x[i + 2u], x[i + 3u]);
-        let xr = vec4f(x[j], x[j + 1u], x[j + 2u], x[j + 3u]);
-        for (var t = 0u; t < ROWS; t++) {
-          let factor = vec4f(weight[w + t]);
-          l[t] = fma(factor, xl, l[t]);
-          r[t] = fma(factor, xr, r[t]);
+      if (wide) {
+        for (var c = 0u; c < params.channels; c++) {
+          let xl = vec4f(x[i], x[i + 1u], x[i + 2u], x[i + 3u]);
+          let xr = vec4f(x[j], x[j + 1u], x[j + 2u], x[j + 3u]);
+          for (var t = 0u; t < ROWS; t++) {
+            let factor = vec4f(weight[w + t]);
+            l[t] = fma(factor, xl, l[t]);
+            r[t] = fma(factor, xr, r[t]);
+          }
+          i += params.to_channel;
+          j += params.to_channel;
+          w += ROWS;
         }
-        i += params.to_channel;
-        j += params.to_channel;
-        w += ROWS;
+      } else {
+        for (var c = 0u; c < params.channels; c++) {
+          let xl = vec4f(x[i], x[i + 1u], x[i + 2u], x[i + 3u]);
+          let xr = vec4f(x[j], x[j + 1u], x[j + 2u], x[j + 3u]);
+          for (var t = 0u; t < NARROW_ROWS; t++) {
+            let factor = vec4f(weight[w + t]);
+            l[t] = fma(factor, xl, l[t]);
+            r[t] = fma(factor, xr, r[t]);
+          }
+          i += params.to_channel;
+          j += params.to_channel;
+          w += ROWS;
+        }
       }
     }
     let first_row = group * params.rows + row;
@@ -241,7 +262,7 @@ fn convolve(@builtin(workgroup_id) wg: vec3u, @builtin(num_workgroups) grid: vec
     let r_out = (right.n * params.groups * params.rows + first_row) * out_plane +
       (right.y * params.phases.x + phase.x) * params.out_size.y + right.x * params.phases.y + phase.y;
     for (var t = 0u; t < ROWS; t++) {
-      if (row + t < params.rows) {
+      if (row + t < params.rows && (wide || t < NARROW_ROWS)) {
         var b = 0.0;
         if (params.has_bias == 1u) { b = bias[first_row + t]; }
         store(l_out + t * out_plane, left, phase, size.y, l[t] + b);
