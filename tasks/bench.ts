@@ -131,7 +131,7 @@ export async function main(
         const last = best[i];
         if (last && "unsupported" in last) continue;
         const next = await contender();
-        if ("unsupported" in next) best[i] = next;
+        if ("unsupported" in next) best[i] ??= next;
         else if (!last || next.ms_median < last.ms_median) {
           best[i] = next.device === deviceInfo().adapter
             ? withShares(next, peaks)

@@ -6,6 +6,9 @@
  * constants of the graph, as weights are, nothing is folded, and a timed run returns one number of its
  * result.
  *
+ * On a busy machine this runtime sometimes loses one of its threads during a network's run, which then
+ * never ends but by the caller's timeout.
+ *
  * The package is imported by a computed name and typed loosely, so that neither a user of the library
  * nor a type check downloads it.
  *
