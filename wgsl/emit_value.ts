@@ -159,7 +159,8 @@ export class ValueEmitter {
   address({ memory, index, stride, offset }: Address): number {
     const { f } = this;
     f.get(this.#base(memory));
-    if (isConst(index)) return offset + stride * index.values[0]!;
+    // Past 32 bits only where a test before it keeps the code from running.
+    if (isConst(index)) return (offset + stride * index.values[0]!) >>> 0;
     this.value(index);
     if (stride > 1) {
       const shift = Math.log2(stride);

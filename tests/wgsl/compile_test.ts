@@ -578,6 +578,12 @@ Deno.test("compileWgsl() has atomics of both signs, in buffers and workgroups", 
 /** Kernels that leave their buffers, were it not for the limits; the words around are watched. */
 const OUTSIDE: Record<string, [body: string, first: number][]> = {
   "by an index": [
+    // Known once the loop is written out, side by side, and far outside.
+    [
+      "for (var k = 3; k <= 3; k += 2147483645) { out[k * 4] = 0u; out[k * 4 + 1] = 0u; " +
+      "out[k * 4 + 2] = 0u; out[k * 4 + 3] = 0u; } out[0] = 4u;",
+      4,
+    ],
     ["out[lane * 1000u] = 1u;", 1],
     ["out[u32(-i32(lane))] = 1u;", 1],
     ["out[0] = u32(x[lane * 4096u] + x[0xffffffff]) + 1u;", 61],
