@@ -132,8 +132,8 @@ Deno.test("a captured step that is disposed has left no buffer", {
       step.dispose();
       await d.sync();
       assert.equal(made.size, 0);
-      const { bytesInUse } = d.memory();
-      assert.equal(bytesInUse, before.bytesInUse);
+      // Less, where garbage of tests before was collected meanwhile.
+      assert(d.memory().bytesInUse <= before.bytesInUse);
       assert.throws(() => step.replay({}), /as the step is disposed/);
     }
     await assertClose(p, new Array(3).fill(0.5 ** 5));
