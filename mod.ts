@@ -36,7 +36,13 @@ export {
   convTranspose2d,
   type ConvTranspose2dOptions,
 } from "./kernels/conv_transpose2d.ts";
-export { conv2d, type Conv2dOptions, type Pair } from "./kernels/conv2d.ts";
+export {
+  type Activation,
+  conv2d,
+  type Conv2dOptions,
+  type Epilogue,
+  type Pair,
+} from "./kernels/conv2d.ts";
 export {
   embedding,
   gather,

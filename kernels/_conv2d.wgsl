@@ -1,6 +1,7 @@
 // conv2d: convolution over two axes, as products of matrices whose columns are never written down.
 // This is what all forms of them share.
-//   convolve         out[n, r, p]   = sum over c, tap of weight[r, c, tap] x[n, c, q(p, tap)] + bias[r]
+//   convolve         out[n, r, p]   = sum over c, tap of weight[r, c, tap] x[n, c, q(p, tap)] + bias[r],
+//                                   and then what _epilogue.wgsl makes of it
 //   weight_gradient  dw[s, r, c, tap] = sum over n, p in piece s of dy[n, r, p] x[n, c, q(p, tap)]
 // convolve is the forward pass, and, with other params and weight strides, its transpose (the
 // gradient of x, and transposed convolution). Along each axis, with p = phases * i + phase:
@@ -42,14 +43,16 @@ fn pixels_of(column: vec4u) -> Pixels {
   return Pixels(n, line - n * size.x, inside - line * size.y, column < vec4u(count));
 }
 
-// Where a column of convolve is written in the first row of its group.
-struct Place { at: vec4u, valid: vec4<bool> }
+// Where a column of convolve is written in the first row of its group, and which of all channels of
+// the batch that row is.
+struct Place { at: vec4u, channel: vec4u, valid: vec4<bool> }
 
 fn place_of(i: Pixels, phase: vec2u, group: u32) -> Place {
   let y = i.y * params.phases.x + phase.x;
   let x = i.x * params.phases.y + phase.y;
-  let line = (i.n * params.groups + group) * params.rows * params.out_size.x + y;
-  return Place(line * params.out_size.y + x,
+  let channel = (i.n * params.groups + group) * params.rows;
+  let line = channel * params.out_size.x + y;
+  return Place(line * params.out_size.y + x, channel,
     i.valid & (y < vec4u(params.out_size.x)) & (x < vec4u(params.out_size.y)));
 }
 
@@ -75,8 +78,9 @@ fn load(at: vec4u, valid: vec4<bool>) -> vec4f {
 fn store(row: u32, place: Place, stride: u32, sum: vec4f) {
   if (row >= params.rows) { return; }
   let at = place.at + row * stride;
-  if (place.valid.x) { out[at.x] = sum.x; }
-  if (place.valid.y) { out[at.y] = sum.y; }
-  if (place.valid.z) { out[at.z] = sum.z; }
-  if (place.valid.w) { out[at.w] = sum.w; }
+  let y = finish(sum, at, place.channel + row);
+  if (place.valid.x) { out[at.x] = y.x; }
+  if (place.valid.y) { out[at.y] = y.y; }
+  if (place.valid.z) { out[at.z] = y.z; }
+  if (place.valid.w) { out[at.w] = y.w; }
 }

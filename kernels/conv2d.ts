@@ -13,9 +13,22 @@ import {
   requireThat,
 } from "../tensor/kernel.ts";
 import type { Tensor } from "../tensor/tensor.ts";
+import activation from "./_activation.wgsl" with { type: "text" };
 import common from "./_conv2d.wgsl" with { type: "text" };
 import { cutOf, type Piece } from "./_conv2d_pieces.ts";
-import { assemble, fits, moved, partOf, spansOf, summed } from "./_pieces.ts";
+import {
+  type Ending,
+  endingOf,
+  endsPlainly,
+  type Epilogue,
+  epilogueArguments,
+  finish,
+  finished,
+  gradientOfSums,
+  gradientsOfEnding,
+} from "./_epilogue.ts";
+import epilogue from "./_epilogue.wgsl" with { type: "text" };
+import { assemble, fits, moved, partOf, summed } from "./_pieces.ts";
 import subgroup from "./_subgroup.wgsl" with { type: "text" };
 import tile from "./_tile.wgsl" with { type: "text" };
 import { enoughInvocations, formOf, variantOf } from "./_variants.ts";
@@ -24,6 +37,8 @@ import { convolveByPanels, weightGradientByPanels } from "./conv2d_panel.ts";
 import bySubgroups from "./conv2d_subgroup.wgsl" with { type: "text" };
 import tiled from "./conv2d_tiled.wgsl" with { type: "text" };
 import { sum } from "./reduce.ts";
+
+export type { Activation, Epilogue } from "./_epilogue.ts";
 
 /** A number for both axes, or `[height, width]`. */
 export type Pair = number | readonly [height: number, width: number];
@@ -63,10 +78,20 @@ export interface Geometry {
 export type Size = readonly [height: number, width: number];
 type Shape4 = [number, number, number, number];
 
-const kernel = new Kernel("conv2d", common, source, tile, tiled);
+const kernel = new Kernel(
+  "conv2d",
+  common,
+  activation,
+  epilogue,
+  source,
+  tile,
+  tiled,
+);
 const subgroupKernel = new Kernel(
   "conv2d_subgroup",
   common,
+  activation,
+  epilogue,
   bySubgroups,
   subgroup,
 );
@@ -132,6 +157,7 @@ function runConvolve(
     phases: Size;
     step: Size;
   },
+  ending: Epilogue,
 ): Tensor {
   const { groups, rows, channels, phases } = params;
   const batch = x.shape[0]!;
@@ -154,8 +180,11 @@ function runConvolve(
     size: sizeOfImage(x),
     out_size: outSize,
   };
-  if (variant === "panel") return convolveByPanels(x, weight, bias, all);
+  if (variant === "panel") {
+    return convolveByPanels(x, weight, bias, all, ending);
+  }
   const form = formOf(kernel, subgroupKernel, "convolve", variant);
+  const { tensors, constants } = epilogueArguments(form.kernel, ending);
   return form.kernel.run(
     form.entry,
     all,
@@ -165,13 +194,14 @@ function runConvolve(
         ? { packed: pack(weight, all) }
         : { weight }),
       bias: bias ?? empties([0]), // a binding must hold something, read or not
+      ...tensors,
       out: empties([batch, groups * rows, ...outSize]),
     },
     {
       workgroups: () =>
         ceilDiv(rows, form.rows) * groups * phases[0] * phases[1] *
         ceilDiv(batch * pixels, form.cols),
-      constants: form.constants,
+      constants: { ...form.constants, ...constants },
     },
   );
 }
@@ -198,11 +228,16 @@ export function convolve(
   bias: Tensor | undefined,
   geometry: Geometry,
   smallSize: Size,
+  ending: Epilogue = {},
 ): Tensor {
   const { stride, padding, dilation, groups } = geometry;
   const [rows, channels, kh, kw] = weight.shape as Shape4;
   const outShape = [large.shape[0]!, rows, ...smallSize];
   const cut = cutOf(large.shape, outShape, weight.shape, groups);
+  if (cut && !endsPlainly(ending)) {
+    const sums = convolve(large, weight, bias, geometry, smallSize);
+    return finish(sums, ending);
+  }
   if (cut) {
     const own = cut.by === "groups" ? { ...geometry, groups: 1 } : geometry;
     const run = (piece: Piece, bias?: Tensor, place?: Tensor) =>
@@ -251,7 +286,7 @@ export function convolve(
     spacing: dilation,
     phases: [1, 1],
     step: stride,
-  });
+  }, ending);
 }
 
 /**
@@ -266,11 +301,16 @@ export function convolveTransposed(
   bias: Tensor | undefined,
   geometry: Geometry,
   largeSize: Size,
+  ending: Epilogue = {},
 ): Tensor {
   const { stride, padding, dilation, groups } = geometry;
   const [channels, rows, kh, kw] = weight.shape as Shape4;
   const outShape = [small.shape[0]!, groups * rows, ...largeSize];
   const cut = cutOf(outShape, small.shape, weight.shape, groups);
+  if (cut && !endsPlainly(ending)) {
+    const sums = convolveTransposed(small, weight, bias, geometry, largeSize);
+    return finish(sums, ending);
+  }
   if (cut) {
     const own = cut.by === "groups" ? { ...geometry, groups: 1 } : geometry;
     const run = (piece: Piece, bias?: Tensor, place?: Tensor) =>
@@ -319,7 +359,7 @@ export function convolveTransposed(
     spacing: [-dilation[0], -dilation[1]],
     phases: stride,
     step: [1, 1],
-  });
+  }, ending);
 }
 
 /**
@@ -414,6 +454,7 @@ export function weightGradient(
       x: large,
       dy: small,
       ...(bySubgroup ? { dy_by_four: small } : {}),
+      ...epilogueArguments(form.kernel, {}).tensors,
       out,
     },
     {
@@ -428,35 +469,36 @@ export function weightGradient(
   return splits === 1 ? out.view(shape) : sum(out, { axis: 0 });
 }
 
-/** The gradient of the bias: the sum over images and pixels. */
-export function biasGradient(dy: Tensor): Tensor {
-  if (fits(dy.shape)) return sum(dy, { axis: [0, 2, 3] });
-  const image = dy.shape.with(0, 1);
-  if (fits(image)) {
-    return summed(
-      spansOf(dy.shape, 0),
-      (part) => biasGradient(partOf(dy, 0, part)),
-    );
-  }
-  return assemble(
-    [dy.shape[1]!],
-    0,
-    spansOf(image, 1),
-    (part, place) => moved(biasGradient(partOf(dy, 1, part)), place),
-  );
+/** How an op convolves, and how it ends. */
+export interface ConvolutionAttrs {
+  readonly geometry: Geometry;
+  /** Of the result. */
+  readonly size: Size;
+  readonly ending: Ending;
 }
 
-const conv2dOp: Op<readonly Tensor[], { geometry: Geometry; size: Size }> = {
+const conv2dOp: Op<readonly Tensor[], ConvolutionAttrs> = {
   name: "conv2d",
-  forward: ([x, weight, bias], { geometry, size }) =>
-    convolve(x!, weight!, bias, geometry, size),
-  backward: (dy, [x, weight], { geometry }, { needs }) => [
-    needs[0]
-      ? convolveTransposed(dy, weight!, undefined, geometry, sizeOfImage(x!))
-      : null,
-    needs[1] ? weightGradient(x!, dy, geometry, weight!.shape) : null,
-    needs[2] ? biasGradient(dy) : null,
-  ],
+  forward(inputs, { geometry, size, ending }, context) {
+    const [x, weight] = inputs as [Tensor, Tensor];
+    return finished(
+      inputs,
+      ending,
+      context,
+      (bias, end) => convolve(x, weight, bias, geometry, size, end),
+    );
+  },
+  backward(dy, inputs, { geometry, ending }, context) {
+    const [x, weight] = inputs as [Tensor, Tensor], { needs } = context;
+    const dSums = gradientOfSums(dy, ending, context);
+    return [
+      needs[0]
+        ? convolveTransposed(dSums, weight, undefined, geometry, sizeOfImage(x))
+        : null,
+      needs[1] ? weightGradient(x, dSums, geometry, weight.shape) : null,
+      ...gradientsOfEnding(inputs, dSums, ending, context),
+    ];
+  },
 };
 
 /** Height and width of `[N, C, H, W]`. */
@@ -519,7 +561,7 @@ export function requireImages(
 /**
  * Convolution (without flipping the window, as all of the field has it), PyTorch's `conv2d`:
  * `y[n, o, p] = b[o] + Σ_(c, k) w[o, c, k] x[n, c, stride · p - padding + dilation · k]`, with zeros
- * outside of x.
+ * outside of x. What `add` and `activation` ask for, `activation(y + add)`, costs no further pass.
  *
  * @param x Shape `[N, inChannels, H, W]`.
  * @param weight Shape `[outChannels, inChannels / groups, kh, kw]`.
@@ -527,13 +569,13 @@ export function requireImages(
  * @returns Shape `[N, outChannels, H', W']`, where
  *   `H' = ⌊(H + top + bottom - dilation · (kh - 1) - 1) / stride⌋ + 1`.
  * @throws {TypeError} If the shapes do not fit, or the window is larger than the padded image.
- * @throws {RangeError} If an option is not whole, or too small.
+ * @throws {RangeError} If an option is not whole, too small, or unknown.
  */
 export function conv2d(
   x: Tensor,
   weight: Tensor,
   bias?: Tensor,
-  options: Conv2dOptions = {},
+  options: Conv2dOptions & Epilogue = {},
 ): Tensor {
   const { groups = 1, padding = 0 } = options;
   requireImages("conv2d", x, weight, bias, groups);
@@ -580,8 +622,7 @@ export function conv2d(
     { ...found, padding: `${[left, right, top, bottom]}` },
   );
   const geometry = { stride, padding: [top, left] as const, dilation, groups };
-  return apply(conv2dOp, bias ? [x, weight, bias] : [x, weight], {
-    geometry,
-    size,
-  });
+  const shape = [x.shape[0]!, outChannels, ...size];
+  const { inputs, ending } = endingOf("conv2d", bias, options, shape);
+  return apply(conv2dOp, [x, weight, ...inputs], { geometry, size, ending });
 }

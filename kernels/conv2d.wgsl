@@ -160,5 +160,6 @@ fn weight_gradient(@builtin(workgroup_id) wg: vec3u, @builtin(num_workgroups) gr
   }
 
   let first = (split * params.groups + group) * params.rows * count;
-  store_all(row, 1u, Place(first + column, l.valid), Place(first + column + 4u, r.valid), count);
+  store_all(row, 1u, Place(first + column, vec4u(), l.valid),
+    Place(first + column + 4u, vec4u(), r.valid), count);
 }

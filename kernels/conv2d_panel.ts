@@ -6,10 +6,13 @@
  */
 import { ceilDiv, empties, Kernel, type Params } from "../tensor/kernel.ts";
 import type { Tensor } from "../tensor/tensor.ts";
+import activation from "./_activation.wgsl" with { type: "text" };
+import { type Epilogue, epilogueArguments } from "./_epilogue.ts";
+import epilogue from "./_epilogue.wgsl" with { type: "text" };
 import source from "./conv2d_panel.wgsl" with { type: "text" };
 import { sum } from "./reduce.ts";
 
-const kernel = new Kernel("conv2d_panel", source);
+const kernel = new Kernel("conv2d_panel", activation, epilogue, source);
 
 /** `[height, width]`. */
 type Size = readonly [height: number, width: number];
@@ -152,6 +155,7 @@ export function convolveByPanels(
   weight: Tensor,
   bias: Tensor | undefined,
   product: PanelProduct & Strides,
+  ending: Epilogue,
 ): Tensor {
   const { batch, groups, rows, channels, taps } = product;
   // Without neighbours an image is one long line, and is read where it is.
@@ -196,6 +200,7 @@ export function convolveByPanels(
   }, { workgroups: () => groups * panels });
   const size = out_size.map((length, axis) => ceilDiv(length, phases[axis]!));
   const quads = batch * size[0]! * ceilDiv(size[1]!, QUAD);
+  const { tensors, constants } = epilogueArguments(kernel, ending);
   return kernel.run("convolve", params, {
     x: plain
       ? x
@@ -203,8 +208,10 @@ export function convolveByPanels(
     weight: packed,
     bias: bias ?? empties([0]), // a binding must hold something, read or not
     plan: makePlan(params, flat),
+    ...tensors,
     out: empties([batch, groups * rows, ...product.out_size]),
   }, {
+    constants,
     workgroups: () =>
       ceilDiv(panels, kernel.code("PANELS")) * groups * phases[0] * phases[1] *
       ceilDiv(quads, 2),

@@ -257,16 +257,31 @@ fn convolve(@builtin(workgroup_id) wg: vec3u, @builtin(num_workgroups) grid: vec
       }
     }
     let first_row = group * params.rows + row;
-    let l_out = (left.n * params.groups * params.rows + first_row) * out_plane +
+    let l_row = left.n * params.groups * params.rows + first_row;
+    let r_row = right.n * params.groups * params.rows + first_row;
+    let l_out = l_row * out_plane +
       (left.y * params.phases.x + phase.x) * params.out_size.y + left.x * params.phases.y + phase.y;
-    let r_out = (right.n * params.groups * params.rows + first_row) * out_plane +
+    let r_out = r_row * out_plane +
       (right.y * params.phases.x + phase.x) * params.out_size.y + right.x * params.phases.y + phase.y;
+    // Rows that there are not are computed, too. Short loops, as only such are unrolled, and sums are
+    // to stay in registers.
+    for (var t = 0u; t < ROWS; t++) {
+      var b = 0.0;
+      if (params.has_bias == 1u) { b = bias[first_row + t]; }
+      l[t] += b;
+      r[t] += b;
+    }
+    let pixels = params.phases.y * vec4u(0u, 1u, 2u, 3u);
+    for (var t = 0u; t < ROWS; t++) {
+      l[t] = finish(l[t], l_out + t * out_plane + pixels, vec4u(l_row + t));
+    }
+    for (var t = 0u; t < ROWS; t++) {
+      r[t] = finish(r[t], r_out + t * out_plane + pixels, vec4u(r_row + t));
+    }
     for (var t = 0u; t < ROWS; t++) {
       if (row + t < params.rows && (wide || t < NARROW_ROWS)) {
-        var b = 0.0;
-        if (params.has_bias == 1u) { b = bias[first_row + t]; }
-        store(l_out + t * out_plane, left, phase, size.y, l[t] + b);
-        store(r_out + t * out_plane, right, phase, size.y, r[t] + b);
+        store(l_out + t * out_plane, left, phase, size.y, l[t]);
+        store(r_out + t * out_plane, right, phase, size.y, r[t]);
       }
     }
   }

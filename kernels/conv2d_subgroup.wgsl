@@ -129,7 +129,7 @@ fn weight_gradient(@builtin(workgroup_id) wg: vec3u, @builtin(num_workgroups) gr
   }
 
   let first = (split * params.groups + group) * params.rows * count;
-  let place = Place(first + column, w.valid & vec4<bool>(split < params.splits));
+  let place = Place(first + column, vec4u(), w.valid & vec4<bool>(split < params.splits));
   store_all(row, place, count, vec4f());
 }
 

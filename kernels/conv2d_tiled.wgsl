@@ -114,6 +114,6 @@ fn weight_gradient_tiled(@builtin(workgroup_id) wg: vec3u, @builtin(num_workgrou
   let start = (split * params.groups + group) * params.rows * count;
   let l = first_column + lines_of(id.x);
   let r = l + THREADS;
-  store_all(first_row + id.y, THREADS, Place(start + l, l < vec4u(count)),
-    Place(start + r, r < vec4u(count)), count);
+  store_all(first_row + id.y, THREADS, Place(start + l, vec4u(), l < vec4u(count)),
+    Place(start + r, vec4u(), r < vec4u(count)), count);
 }

@@ -7,14 +7,19 @@ import { apply, type Op } from "../tensor/autograd.ts";
 import { requireThat } from "../tensor/kernel.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 import {
-  biasGradient,
+  endingOf,
+  type Epilogue,
+  finished,
+  gradientOfSums,
+  gradientsOfEnding,
+} from "./_epilogue.ts";
+import {
+  type ConvolutionAttrs,
   convolve,
   convolveTransposed,
-  type Geometry,
   type Pair,
   pairOf,
   requireImages,
-  type Size,
   sizeOfImage,
   weightGradient,
 } from "./conv2d.ts";
@@ -33,26 +38,34 @@ export interface ConvTranspose2dOptions {
   groups?: number;
 }
 
-const convTranspose2dOp: Op<
-  readonly Tensor[],
-  { geometry: Geometry; size: Size }
-> = {
+const convTranspose2dOp: Op<readonly Tensor[], ConvolutionAttrs> = {
   name: "convTranspose2d",
-  forward: ([x, weight, bias], { geometry, size }) =>
-    convolveTransposed(x!, weight!, bias, geometry, size),
-  backward: (dy, [x, weight], { geometry }, { needs }) => [
-    needs[0]
-      ? convolve(dy, weight!, undefined, geometry, sizeOfImage(x!))
-      : null,
-    needs[1] ? weightGradient(dy, x!, geometry, weight!.shape) : null,
-    needs[2] ? biasGradient(dy) : null,
-  ],
+  forward(inputs, { geometry, size, ending }, context) {
+    const [x, weight] = inputs as [Tensor, Tensor];
+    return finished(
+      inputs,
+      ending,
+      context,
+      (bias, end) => convolveTransposed(x, weight, bias, geometry, size, end),
+    );
+  },
+  backward(dy, inputs, { geometry, ending }, context) {
+    const [x, weight] = inputs as [Tensor, Tensor], { needs } = context;
+    const dSums = gradientOfSums(dy, ending, context);
+    return [
+      needs[0]
+        ? convolve(dSums, weight, undefined, geometry, sizeOfImage(x))
+        : null,
+      needs[1] ? weightGradient(dSums, x, geometry, weight.shape) : null,
+      ...gradientsOfEnding(inputs, dSums, ending, context),
+    ];
+  },
 };
 
 /**
  * The transpose of `conv2d` as a linear map, PyTorch's `conv_transpose2d`: each pixel of x adds the
  * window, times its value, to the result at `stride · p - padding + dilation · k`
- * (Dumoulin & Visin 2016, arXiv:1603.07285, chapter 4).
+ * (Dumoulin & Visin 2016, arXiv:1603.07285, chapter 4). `add` and `activation` are those of `conv2d`.
  *
  * @param x Shape `[N, inChannels, H, W]`.
  * @param weight Shape `[inChannels, outChannels / groups, kh, kw]`.
@@ -60,13 +73,13 @@ const convTranspose2dOp: Op<
  * @returns Shape `[N, outChannels, H', W']`, where
  *   `H' = (H - 1) · stride - 2 · padding + dilation · (kh - 1) + outputPadding + 1`.
  * @throws {TypeError} If the shapes do not fit, or nothing is left of the result.
- * @throws {RangeError} If an option is not whole, too small, or the output padding too large.
+ * @throws {RangeError} If an option is not whole, too small or unknown, or the output padding too large.
  */
 export function convTranspose2d(
   x: Tensor,
   weight: Tensor,
   bias?: Tensor,
-  options: ConvTranspose2dOptions = {},
+  options: ConvTranspose2dOptions & Epilogue = {},
 ): Tensor {
   const name = "convTranspose2d";
   const { groups = 1 } = options;
@@ -117,8 +130,11 @@ export function convTranspose2d(
     "the padding must leave something of the result",
     { ...found, padding: `${padding}` },
   );
-  return apply(convTranspose2dOp, bias ? [x, weight, bias] : [x, weight], {
+  const shape = [x.shape[0]!, rows * groups, ...size];
+  const { inputs, ending } = endingOf(name, bias, options, shape);
+  return apply(convTranspose2dOp, [x, weight, ...inputs], {
     geometry: { stride, padding, dilation, groups },
     size,
+    ending,
   });
 }

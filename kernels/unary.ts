@@ -5,29 +5,10 @@
  * @module
  */
 import { apply, type Op } from "../tensor/autograd.ts";
-import { Kernel, like, type Params, requireThat } from "../tensor/kernel.ts";
+import { requireThat } from "../tensor/kernel.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 import type { Live } from "../tensor/trace.ts";
-import fours from "./_fours.wgsl" with { type: "text" };
-import source from "./unary.wgsl" with { type: "text" };
-
-const kernel = new Kernel("unary", fours, source);
-
-function run(
-  entry: string,
-  kind: string,
-  a: number | Live,
-  b: number | Live,
-  tensors: Record<string, Tensor>,
-) {
-  const out = like(tensors.x!);
-  return kernel.run(entry, { n: out.size, a, b }, { ...tensors, out }, {
-    constants: { KIND: kernel.code(kind) },
-    workgroups: ({ n }: Params) => Math.ceil(Number(n) / 1024),
-    splitBy: "n",
-    split: ["x", "dy", "out"],
-  });
-}
+import { runUnary as run } from "./_unary.ts";
 
 /** Makes the public function of one kind in `unary.wgsl`; `a` and `b` are its further numbers. */
 function unary(

@@ -37,19 +37,6 @@ const SIGN = 22u;
 const ZERO = vec4f(0.0);
 const ONE = vec4f(1.0);
 
-// exp overflows above 88, and some drivers make NaN of what follows: the argument is kept in range.
-fn sigmoid(v: vec4f) -> vec4f { return ONE / (ONE + exp(min(-v, vec4f(80.0)))); }
-
-// tanh by exp of a negative number, which cannot overflow; near zero by its series, where
-// 1 - exp(-2x) would cancel.
-fn tanh_(v: vec4f) -> vec4f {
-  let u = abs(v);
-  let e = exp(-2.0 * min(u, vec4f(20.0)));
-  let v2 = u * u;
-  let series = u * (ONE - v2 * (1.0 / 3.0 - v2 * (2.0 / 15.0 - v2 * (17.0 / 315.0))));
-  return sign(v) * select((ONE - e) / (ONE + e), series, u < vec4f(0.15));
-}
-
 // The error function: below 1 its Maclaurin series, above 1 - erfc by Abramowitz & Stegun's
 // continued-fraction fit 7.1.26 refined to f32 by W. J. Cody's form (Numerical Recipes, erfcc).
 fn erf_(v: vec4f) -> vec4f {

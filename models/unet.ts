@@ -135,14 +135,15 @@ export class UNetResBlock extends Module {
 
   /** `e`: the activated embedding, `[N, embedding]`. */
   forward(x: Tensor, e: Tensor, { training, rng }: UNetInputs): Tensor {
-    let h = this.conv1.forward(this.norm1.forward(x));
     const shift = this.temb_proj.forward(e);
-    h = add(h, reshape(shift, [...shift.shape, 1, 1]));
+    let h = this.conv1.forward(this.norm1.forward(x), {
+      add: reshape(shift, [...shift.shape, 1, 1]),
+    });
     h = this.norm2.forward(h);
     if (training && this.#dropout > 0) {
       h = dropout(h, { p: this.#dropout, rng: rng!, training });
     }
-    return add(this.nin_shortcut?.forward(x) ?? x, this.conv2.forward(h));
+    return this.conv2.forward(h, { add: this.nin_shortcut?.forward(x) ?? x });
   }
 }
 
@@ -179,7 +180,7 @@ export class UNetAttentionBlock extends Module {
     const scores = matmul(tokens(this.q), tokens(this.k), { transposeA: true });
     const weights = attentionWeights(scores, 1 / Math.sqrt(c), false);
     const mixed = matmul(tokens(this.v), weights, { transposeB: true });
-    return add(x, this.proj_out.forward(reshape(mixed, x.shape)));
+    return this.proj_out.forward(reshape(mixed, x.shape), { add: x });
   }
 }
 

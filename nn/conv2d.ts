@@ -1,8 +1,13 @@
-import { conv2d, type Conv2dOptions, type Pair } from "../kernels/conv2d.ts";
+import {
+  conv2d,
+  type Conv2dOptions,
+  type Epilogue,
+  type Pair,
+} from "../kernels/conv2d.ts";
 import type { Rng } from "../tensor/rng.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 import { weightAndBias, type WeightOptions } from "./linear.ts";
-import { Module } from "./module.ts";
+import { type ForwardOptions, Module } from "./module.ts";
 
 /** Height and width of a window. @internal */
 export function windowOf(size: Pair): readonly [number, number] {
@@ -37,8 +42,11 @@ export class Conv2d extends Module {
     this.#geometry = options;
   }
 
-  /** Applies the layer. */
-  forward(x: Tensor): Tensor {
-    return conv2d(x, this.weight, this.bias ?? undefined, this.#geometry);
+  /** Applies the layer, and to its result what `conv2d` can do in the same pass. */
+  forward(x: Tensor, options: ForwardOptions & Epilogue = {}): Tensor {
+    return conv2d(x, this.weight, this.bias ?? undefined, {
+      ...this.#geometry,
+      ...options,
+    });
   }
 }
