@@ -26,6 +26,7 @@ export {
 } from "./kernels/_variants.ts";
 export { addcmul } from "./kernels/addcmul.ts";
 export { attention, multiheadAttention } from "./kernels/attention.ts";
+export { autocast } from "./kernels/autocast.ts";
 export { batchNorm, type BatchNormOptions } from "./kernels/batch_norm.ts";
 export * from "./kernels/binary.ts";
 export { cast } from "./kernels/cast.ts";

@@ -32,6 +32,7 @@ import { assemble, fits, moved, partOf, summed } from "./_pieces.ts";
 import subgroup from "./_subgroup.wgsl" with { type: "text" };
 import tile from "./_tile.wgsl" with { type: "text" };
 import { enoughInvocations, formOf, variantOf } from "./_variants.ts";
+import { keepsHalves } from "./autocast.ts";
 import source from "./conv2d.wgsl" with { type: "text" };
 import { convolveByPanels, weightGradientByPanels } from "./conv2d_panel.ts";
 import bySubgroups from "./conv2d_subgroup.wgsl" with { type: "text" };
@@ -624,5 +625,9 @@ export function conv2d(
   const geometry = { stride, padding: [top, left] as const, dilation, groups };
   const shape = [x.shape[0]!, outChannels, ...size];
   const { inputs, ending } = endingOf("conv2d", bias, options, shape);
-  return apply(conv2dOp, [x, weight, ...inputs], { geometry, size, ending });
+  return apply(keepsHalves(conv2dOp), [x, weight, ...inputs], {
+    geometry,
+    size,
+    ending,
+  });
 }

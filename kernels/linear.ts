@@ -6,6 +6,7 @@
 import { apply, type Op } from "../tensor/autograd.ts";
 import { requireThat } from "../tensor/kernel.ts";
 import { sizeOf, type Tensor } from "../tensor/tensor.ts";
+import { keepsHalves } from "./autocast.ts";
 import { product } from "./matmul.ts";
 import { sum } from "./reduce.ts";
 import { reshape } from "./shape.ts";
@@ -59,6 +60,10 @@ export function linear(x: Tensor, weight: Tensor, bias?: Tensor): Tensor {
   );
   const leading = x.shape.slice(0, -1);
   const rows = reshape(x, [sizeOf(leading), inFeatures]);
-  const y = apply(linearOp, bias ? [rows, weight, bias] : [rows, weight], null);
+  const y = apply(
+    keepsHalves(linearOp),
+    bias ? [rows, weight, bias] : [rows, weight],
+    null,
+  );
   return reshape(y, [...leading, outFeatures]);
 }

@@ -8,6 +8,7 @@ import { deviceInfo } from "../tensor/device.ts";
 import { ceilDiv, empties, Kernel, requireThat } from "../tensor/kernel.ts";
 import { broadcastShapes, span } from "../tensor/shape.ts";
 import { sizeOf, type Tensor } from "../tensor/tensor.ts";
+import { keepsHalves } from "./autocast.ts";
 import common from "./_matmul.wgsl" with { type: "text" };
 import {
   assemble,
@@ -294,7 +295,7 @@ export function matmul(
   // long sum, and nothing is broadcast.
   const joined = !transposeA && sizeOf(right.shape.slice(0, -2)) === 1;
   const y = apply(
-    matmulOp,
+    keepsHalves(matmulOp),
     joined
       ? [
         reshape(left, [sizeOf(batch) * rows, k]),

@@ -7,6 +7,7 @@
  */
 import {
   AdamW,
+  autocast,
   type Batch,
   capture,
   type CapturedStep,
@@ -280,7 +281,10 @@ export class DdpmTrainer extends DdpmModel {
       const y = config.conditional ? labels : undefined;
       const denoise = (x: Tensor, t: Tensor) =>
         this.unet.forward(x, t, { y, training: true, rng });
-      const loss = diffusion.loss(denoise, images, t, drawNoise);
+      const forward = () => diffusion.loss(denoise, images, t, drawNoise);
+      const loss = config.storage === "f16"
+        ? autocast("f16", forward)
+        : forward();
       const found = gradients(loss, parameters);
       const { norm, scale } = clipScale(found, gradientClip || Infinity);
       this.optimizer.step(found, { scale, ema: this.ema });

@@ -65,6 +65,7 @@ export const ddpmSchema = z.strictObject({
   steps: count.default(10_000), // optimizer steps
   epochs: z.number().gt(0).optional(), // instead of steps, see resolveSteps
   batchSize: count.default(64), // images per step
+  storage: z.enum(["f32", "f16"]).default("f32"), // of activations kept for gradients; sums are f32
   imageSize: count.optional(), // pixels; default: as the data set
   unet: unet.prefault({}),
   diffusion: diffusion.prefault({}),
