@@ -12,10 +12,15 @@ import {
   expand,
   GaussianDiffusion,
   indexSelect,
+  karrasSigmas,
+  mean,
   mul,
   narrow,
+  priorBitsPerDim,
+  quadTimesteps,
   reshape,
   type ScheduleName,
+  strideTimesteps,
   sub,
   type Tensor,
   tensor,
@@ -58,6 +63,14 @@ function tablesOf(d: GaussianDiffusion): Record<string, Float64Array> {
     snr: d.alphasCumprod.map((bar) => bar / (1 - bar)),
   };
 }
+
+/** Rules for the timesteps of a shorter sampler, by the reference's names. */
+const TIMESTEPS = {
+  evenly: evenTimesteps,
+  uniform: strideTimesteps,
+  offset: (T: number, steps: number) => strideTimesteps(T, steps, 1),
+  quad: quadTimesteps,
+};
 
 /** Outputs under the names of the file, from values by role. */
 function named(
@@ -118,9 +131,28 @@ export async function runDiffusion(
         tablesOf(processOf(one).respaced(await steps("timesteps"))),
       );
     case "timesteps":
-      return attrs.kind === "evenly"
-        ? named(one, { t: evenTimesteps(attrs.T, attrs.steps) })
-        : null;
+      return named(one, {
+        t: TIMESTEPS[attrs.kind as keyof typeof TIMESTEPS](
+          attrs.T,
+          attrs.steps,
+        ),
+      });
+    case "edm_sigmas":
+      return named(one, {
+        sigma: karrasSigmas(attrs.steps, {
+          sigmaMin: attrs.sigma_min,
+          sigmaMax: attrs.sigma_max,
+          rho: attrs.rho,
+        }),
+      });
+    case "prior_bpd": {
+      const bar = processOf(one).alphasCumprod.at(-1)!;
+      const axes = x.x0!.shape.map((_, axis) => axis).slice(1);
+      const squares = await mean(mul(x.x0!, x.x0!), { axis: axes }).data();
+      return named(one, {
+        bpd: Float64Array.from(squares, (s) => priorBitsPerDim(bar, s)),
+      });
+    }
     case "time_embedding":
       return attrs.formula.includes("(half-1)")
         ? named(one, { out: timeEmbedding(cast(x.t!, "f32"), attrs.dim) })
