@@ -681,14 +681,12 @@ fn main(@builtin(workgroup_id) wg: vec3u, @builtin(num_workgroups) grid: vec3u,
     const bound = this.#bound(type);
     this.#names = [...outer, { name, type, writable: false }];
     const start = `var ${name} = `;
-    // Mesa's compiler may crash on a counter that is added to itself.
-    const double = this.#portable ? `+= 3${suffix}` : `+= ${name}`;
     const header = random.pick([
       [`${start}0${suffix}; ${name} < `, bound, `; ${name}++`],
       [`${start}1${suffix}; ${name} <= `, bound, `; ${name} += 2${suffix}`],
       [`${start}`, bound, `; ${name} > 0${suffix}; ${name} -= 1${suffix}`],
       [`${start}1${suffix}; ${name} < 20${suffix}; ${name} *= 3${suffix}`],
-      [`${start}1${suffix}; ${name} < 9${suffix}; ${name} ${double}`],
+      [`${start}1${suffix}; ${name} < 9${suffix}; ${name} += ${name}`],
       [
         `${start}-3; ${name} != `,
         expression("i32", "abs(", bound, " % 4)"),

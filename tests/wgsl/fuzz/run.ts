@@ -4,14 +4,8 @@
  * @module
  */
 import { parseArgs } from "node:util";
-import {
-  compare,
-  expected,
-  firstDifference,
-  smallest,
-  type Verdict,
-} from "./compare.ts";
-import { openDevice, runOnDevice } from "./device.ts";
+import { compare, smallest, type Verdict } from "./compare.ts";
+import { DeviceProcess } from "./device_process.ts";
 import { generate, type Generated } from "./generate.ts";
 import { generateLoop } from "./loops.ts";
 import { show } from "./node.ts";
@@ -48,23 +42,27 @@ function whole(name: "count" | "seed" | "device-every"): number {
 async function main(): Promise<number> {
   const count = whole("count"), first = whole("seed");
   const every = whole("device-every");
-  const device = every > 0 ? await openDevice() : null;
-  if (every > 0 && !device) console.log("No adapter: nothing runs on WebGPU");
+  const device = new DeviceProcess();
+  const hasDevice = every > 0 && await device.start();
+  if (every > 0 && !hasDevice) {
+    console.log("No adapter: nothing runs on WebGPU");
+  }
   const start = performance.now();
   const counts = { same: 0, skipped: 0, device: 0 };
   for (let i = 0; i < count; i++) {
     const seed = first + i;
-    const onDevice = device !== null && i % every === 0;
+    const onDevice = hasDevice && i % every === 0;
     // What a driver runs differently, programs for it leave out; every fourth is a loop over memory.
     const program = !onDevice && i % 4 === 3
       ? generateLoop(seed)
       : generate(seed, { portable: onDevice || i % 2 === 1 });
     let verdict: Verdict = compare(program);
     if (verdict === "same" && onDevice) {
-      const [got] = await runOnDevice(device, [program]);
-      const difference = firstDifference(got!, expected(program)!);
-      if (difference) verdict = { difference: `on WebGPU: ${difference}` };
-      counts.device++;
+      const answer = await device.ask(seed);
+      if (answer === "crashed") console.log(`Seed ${seed} crashes the driver`);
+      else if (answer) {
+        verdict = { difference: `on WebGPU: ${answer.difference}` };
+      } else counts.device++;
     }
     if (typeof verdict !== "string") {
       console.log(`Seed ${seed} differs, ${verdict.difference}\n`);
@@ -85,6 +83,7 @@ async function main(): Promise<number> {
       );
     }
   }
+  await device.close();
   return 0;
 }
 
