@@ -5,7 +5,7 @@
  * @module
  */
 import type { Address, Expr, Input, Local, Memory, Shape } from "./ir.ts";
-import { isConst, keyOf, offsetOf } from "./ir.ts";
+import { isConst, keyOf, MATH_FUNCTIONS, offsetOf } from "./ir.ts";
 import type { MathLibrary, MathName } from "./math.ts";
 import type { FunctionBuilder } from "./wasm.ts";
 import type { WasmType } from "./wasm.ts";
@@ -41,47 +41,10 @@ export function fieldKey(e: Expr): string | null {
   }`;
 }
 
-const COMPARE: Record<string, string> = {
-  eq: "eq",
-  ne: "ne",
-  lt: "lt",
-  le: "le",
-  gt: "gt",
-  ge: "ge",
-};
-
-const FLOAT: Record<string, string> = {
-  add: "add",
-  sub: "sub",
-  mul: "mul",
-  div: "div",
-};
-
-const INTEGER: Record<string, string> = {
-  add: "add",
-  sub: "sub",
-  mul: "mul",
-  and: "and",
-  or: "or",
-  xor: "xor",
-};
-
-/** Functions of `math.ts` for one argument. */
-const MATH: ReadonlySet<string> = new Set([
-  "exp",
-  "exp2",
-  "log",
-  "log2",
-  "sin",
-  "cos",
-  "tan",
-  "sinh",
-  "cosh",
-  "tanh",
-  "asin",
-  "acos",
-  "atan",
-]);
+const COMPARISONS = new Set(["eq", "ne", "lt", "le", "gt", "ge"]);
+const FLOAT_OPERATIONS = new Set(["add", "sub", "mul", "div"]);
+const INTEGER_OPERATIONS = new Set(["add", "sub", "mul", "and", "or", "xor"]);
+const MATH: ReadonlySet<string> = new Set(MATH_FUNCTIONS);
 
 /** Bytes of the lanes of a v128, for a shuffle. */
 export function laneBytes(lanes: readonly number[]): number[] {
@@ -464,7 +427,7 @@ export class ValueEmitter {
       this.value(right);
     };
     const sign = kind === "u32" ? "_u" : "_s";
-    if (name in COMPARE) {
+    if (COMPARISONS.has(name)) {
       both();
       const lanes = float ? "f32" : "i32";
       const suffix = float || name === "eq" || name === "ne" ? "" : sign;
@@ -472,7 +435,7 @@ export class ValueEmitter {
       return;
     }
     if (float) return this.#float(e, vector);
-    if (name in INTEGER) {
+    if (INTEGER_OPERATIONS.has(name)) {
       both();
       const bitwise = name === "and" || name === "or" || name === "xor";
       f.op(
@@ -568,7 +531,7 @@ export class ValueEmitter {
   #float(e: Expr & { op: "binary" }, vector: boolean): void {
     const { f } = this;
     const { name, left, right } = e;
-    if (name in FLOAT) {
+    if (FLOAT_OPERATIONS.has(name)) {
       this.value(left);
       this.value(right);
       f.op(`${vector ? "f32x4" : "f32"}.${name}`);

@@ -41,6 +41,23 @@ export interface Address {
   readonly offset: number;
 }
 
+/** Functions of one float that no instruction computes. */
+export const MATH_FUNCTIONS = [
+  "exp",
+  "exp2",
+  "log",
+  "log2",
+  "sin",
+  "cos",
+  "tan",
+  "sinh",
+  "cosh",
+  "tanh",
+  "asin",
+  "acos",
+  "atan",
+] as const;
+
 /** Functions of one value, lane by lane (`all` and `any` over the lanes). */
 export type UnaryName =
   | "neg"
@@ -51,19 +68,7 @@ export type UnaryName =
   | "trunc"
   | "round"
   | "sqrt"
-  | "exp"
-  | "exp2"
-  | "log"
-  | "log2"
-  | "sin"
-  | "cos"
-  | "tan"
-  | "sinh"
-  | "cosh"
-  | "tanh"
-  | "asin"
-  | "acos"
-  | "atan"
+  | (typeof MATH_FUNCTIONS)[number]
   | "countOneBits"
   | "countLeadingZeros"
   | "countTrailingZeros"

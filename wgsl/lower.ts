@@ -579,7 +579,7 @@ class Lowering {
       case "member":
       case "index":
       case "deref":
-        return this.#read(this.#placeOrPart(e));
+        return this.#read(this.#place(e));
       case "swizzle": {
         const base = this.#scalar(e.base);
         return lanesOf(base, e.lanes);
@@ -606,11 +606,6 @@ class Lowering {
       case "address":
         this.#fail(e.at, "a pointer as a value; pass &variable directly");
     }
-  }
-
-  /** A place, or the place of a part of a value that has none of its own. */
-  #placeOrPart(e: Expression): Place {
-    return this.#place(e);
   }
 
   #binary(e: Expression & { op: "binary" }): Expr {
