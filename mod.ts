@@ -167,6 +167,11 @@ export {
   tensor,
   type TypedArray,
 } from "./tensor/tensor.ts";
+export {
+  loadTorchFile,
+  parseTorchFile,
+  type TorchFileOptions,
+} from "./tensor/torch_file.ts";
 export { NoDeviceError } from "./tensor/webgpu.ts";
 export { type Advance, afterStep, Live, live } from "./tensor/trace.ts";
 export { compileWgsl } from "./wgsl/compile.ts";
