@@ -330,7 +330,9 @@ export async function main(args: string[]): Promise<number> {
   const noneRan = tested.passed + tested.failed === 0;
   if (noneRan) console.log("No test ran");
   if (tested.skipped > 0) {
-    console.log(`${tested.skipped} skipped, which are for other devices or systems`);
+    console.log(
+      `${tested.skipped} skipped, which are for other devices or systems`,
+    );
   }
   console.log(`Total time ${seconds(start)}`);
   console.log(`${passed} passed, ${failed} failed`);
