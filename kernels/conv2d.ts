@@ -15,7 +15,7 @@ import {
 import type { Tensor } from "../tensor/tensor.ts";
 import activation from "./_activation.wgsl" with { type: "text" };
 import common from "./_conv2d.wgsl" with { type: "text" };
-import { cutOf, type Piece } from "./_conv2d_pieces.ts";
+import { type Cut, cutOf, type Piece } from "./_conv2d_pieces.ts";
 import {
   type Ending,
   endingOf,
@@ -218,6 +218,39 @@ function partOfImages(x: Tensor, piece: Piece, channels: "small" | "large") {
   return partOf(partOf(x, 0, piece.images), 1, piece[channels]);
 }
 
+/** A convolution of operands that are cut; `from` is the side that it reads. */
+function byPieces(
+  { by, pieces }: Cut,
+  from: "large" | "small",
+  outShape: readonly number[],
+  bias: Tensor | undefined,
+  convolvePiece: (piece: Piece, bias: Tensor | undefined) => Tensor,
+): Tensor {
+  const run = (piece: Piece, bias?: Tensor, place?: Tensor) =>
+    moved(convolvePiece(piece, bias), place);
+  if (by === from) {
+    return summed(
+      pieces,
+      (piece, first) => run(piece, first ? bias : undefined),
+    );
+  }
+  if (by === "images") {
+    return assemble(
+      outShape,
+      0,
+      pieces.map((piece) => piece.images),
+      (_, place, i) => run(pieces[i]!, bias, place),
+    );
+  }
+  const to = from === "large" ? "small" : "large";
+  return assemble(
+    outShape,
+    1,
+    pieces.map((piece) => piece[to]),
+    (part, place, i) => run(pieces[i]!, bias && partOf(bias, 0, part), place),
+  );
+}
+
 /**
  * From the large image to the small one: the forward pass of `conv2d`.
  *
@@ -241,40 +274,14 @@ export function convolve(
   }
   if (cut) {
     const own = cut.by === "groups" ? { ...geometry, groups: 1 } : geometry;
-    const run = (piece: Piece, bias?: Tensor, place?: Tensor) =>
-      moved(
-        convolve(
-          partOfImages(large, piece, "large"),
-          partOfWeight(weight, piece, groups),
-          bias,
-          own,
-          smallSize,
-        ),
-        place,
-      );
-    if (cut.by === "large") {
-      return summed(
-        cut.pieces,
-        (piece, first) => run(piece, first ? bias : undefined),
-      );
-    }
-    if (cut.by === "images") {
-      const images = cut.pieces.map((piece) => piece.images);
-      return assemble(
-        outShape,
-        0,
-        images,
-        (_, place, i) => run(cut.pieces[i]!, bias, place),
-      );
-    }
-    const channels = cut.pieces.map((piece) => piece.small);
-    return assemble(
-      outShape,
-      1,
-      channels,
-      (part, place, i) =>
-        run(cut.pieces[i]!, bias && partOf(bias, 0, part), place),
-    );
+    return byPieces(cut, "large", outShape, bias, (piece, bias) =>
+      convolve(
+        partOfImages(large, piece, "large"),
+        partOfWeight(weight, piece, groups),
+        bias,
+        own,
+        smallSize,
+      ));
   }
   return runConvolve(large, weight, bias, smallSize, {
     groups,
@@ -314,8 +321,12 @@ export function convolveTransposed(
   }
   if (cut) {
     const own = cut.by === "groups" ? { ...geometry, groups: 1 } : geometry;
-    const run = (piece: Piece, bias?: Tensor, place?: Tensor) =>
-      moved(
+    return byPieces(
+      cut,
+      "small",
+      outShape,
+      bias,
+      (piece, bias) =>
         convolveTransposed(
           partOfImages(small, piece, "small"),
           partOfWeight(weight, piece, groups),
@@ -323,30 +334,6 @@ export function convolveTransposed(
           own,
           largeSize,
         ),
-        place,
-      );
-    if (cut.by === "small") {
-      return summed(
-        cut.pieces,
-        (piece, first) => run(piece, first ? bias : undefined),
-      );
-    }
-    if (cut.by === "images") {
-      const images = cut.pieces.map((piece) => piece.images);
-      return assemble(
-        outShape,
-        0,
-        images,
-        (_, place, i) => run(cut.pieces[i]!, bias, place),
-      );
-    }
-    const channels = cut.pieces.map((piece) => piece.large);
-    return assemble(
-      outShape,
-      1,
-      channels,
-      (part, place, i) =>
-        run(cut.pieces[i]!, bias && partOf(bias, 0, part), place),
     );
   }
   return runConvolve(small, weight, bias, largeSize, {
