@@ -70,6 +70,7 @@ export {
   type UpsampleConv2dOptions,
 } from "./kernels/upsample_conv2d.ts";
 export { where } from "./kernels/where.ts";
+export * from "./models/denoiser.ts";
 export * from "./models/diffusion.ts";
 export * from "./models/noise_schedule.ts";
 export * from "./models/samplers.ts";

@@ -21,13 +21,8 @@ import {
   linearBetas,
   type ScheduleName,
 } from "./noise_schedule.ts";
+import type { Denoiser } from "./denoiser.ts";
 import { onePerExample, qSampleDrawn } from "./q_sample.ts";
-
-/**
- * Predicts the noise in `x` (`[N, C, H, W]`) at timesteps `t` (`[N]`, f32, counted in the schedule the
- * network was trained with); returns a tensor like `x`.
- */
-export type Denoiser = (x: Tensor, t: Tensor) => Tensor;
 
 /**
  * Timesteps of a batch: one per example on the host or, i32 `[N]`, on the device; or one for all that

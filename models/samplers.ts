@@ -11,7 +11,8 @@ import { copyInPlace } from "../tensor/fill.ts";
 import { like } from "../tensor/kernel.ts";
 import type { Rng } from "../tensor/rng.ts";
 import type { Tensor } from "../tensor/tensor.ts";
-import type { Denoiser, GaussianDiffusion } from "./diffusion.ts";
+import type { Denoiser } from "./denoiser.ts";
+import type { GaussianDiffusion } from "./diffusion.ts";
 import { evenTimesteps } from "./noise_schedule.ts";
 
 /** What all samplers take. */

@@ -22,6 +22,7 @@ import { GroupNorm } from "../nn/group_norm.ts";
 import { requireThat } from "../tensor/kernel.ts";
 import type { Rng } from "../tensor/rng.ts";
 import type { Tensor } from "../tensor/tensor.ts";
+import type { DenoiserInputs, DenoiserNetwork } from "./denoiser.ts";
 import { timeEmbedding } from "./time_embedding.ts";
 
 /** Size and shape of a `UNet`. */
@@ -42,18 +43,8 @@ export interface UNetOptions {
   groups?: number;
   /** Probability to drop within blocks while training; defaults to 0. */
   dropout?: number;
-  /** Classes of a conditional network, whose embedding has one row more for "no class". */
+  /** Rows of the embedding of a conditional network: its classes, and one more if it also learns "no class". */
   numClasses?: number;
-}
-
-/** What a forward pass may be given besides images and timesteps. */
-export interface UNetInputs {
-  /** Class ids, i32 `[N]`; `numClasses` stands for none. Needed by a conditional network. */
-  y?: Tensor;
-  /** Whether to drop. Defaults to false. */
-  training?: boolean;
-  /** Draws what is dropped; needed while training with dropout. */
-  rng?: Rng;
 }
 
 const EPS = 1e-6;
@@ -134,7 +125,7 @@ export class UNetResBlock extends Module {
   }
 
   /** `e`: the activated embedding, `[N, embedding]`. */
-  forward(x: Tensor, e: Tensor, { training, rng }: UNetInputs): Tensor {
+  forward(x: Tensor, e: Tensor, { training, rng }: DenoiserInputs): Tensor {
     const shift = this.temb_proj.forward(e);
     let h = this.conv1.forward(this.norm1.forward(x), {
       add: reshape(shift, [...shift.shape, 1, 1]),
@@ -203,13 +194,13 @@ export interface UNetLevel {
 }
 
 /** Predicts the noise in an image at a timestep. With its defaults, 35,746,307 parameters for RGB. */
-export class UNet extends Module {
+export class UNet extends Module implements DenoiserNetwork {
   /** Embedding of the timestep. */
   readonly temb: {
     /** Two layers with SiLU between them. */
     readonly dense: readonly [Linear, Linear];
   };
-  /** One row per class and one for none, in a conditional network. */
+  /** One row per class, in a conditional network. */
   readonly label_emb?: Embedding;
   /** The first layer. */
   readonly conv_in: Conv2d;
@@ -268,7 +259,7 @@ export class UNet extends Module {
       ],
     };
     if (numClasses !== undefined) {
-      this.label_emb = new Embedding(numClasses + 1, embedding, rng);
+      this.label_emb = new Embedding(numClasses, embedding, rng);
     }
     this.conv_in = conv(inChannels, channels, 3, rng);
     let width = channels;
@@ -329,7 +320,7 @@ export class UNet extends Module {
    * @returns `[N, outChannels, H, W]`.
    * @throws {TypeError} If a shape does not fit, or `y` or `rng` is missing where it is needed.
    */
-  forward(x: Tensor, t: Tensor, inputs: UNetInputs = {}): Tensor {
+  forward(x: Tensor, t: Tensor, inputs: DenoiserInputs = {}): Tensor {
     const factor = 2 ** (this.down.length - 1);
     requireThat(
       x.rank === 4 && x.shape[1] === this.#inChannels &&

@@ -116,7 +116,7 @@ export class DdpmModel {
     this.unet = new UNet({
       ...config.unet,
       inChannels: shape.channels,
-      numClasses: config.conditional ? shape.classNames.length : undefined,
+      numClasses: config.conditional ? shape.classNames.length + 1 : undefined,
     }, new Rng(config.seed, STREAM.weights));
   }
 

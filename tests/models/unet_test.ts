@@ -74,7 +74,7 @@ Deno.test("UNet predicts almost nothing at first, and learns", async () => {
 
 Deno.test("UNet with classes depends on them", async () => {
   const rng = new Rng(2);
-  const unet = new UNet({ ...SMALL, numClasses: 3 }, rng);
+  const unet = new UNet({ ...SMALL, numClasses: 4 }, rng);
   assert.deepEqual(unet.label_emb!.weight.shape, [4, 32]);
   const x = rng.normal([2, 1, 8, 8]), t = tensor([10, 10]);
   assert.throws(() => unet.forward(x, t), /needs classes y/);

@@ -464,7 +464,7 @@ function compute(one: Case, arrays: Arrays): Computed {
           resBlocks: attrs.num_res_blocks,
           attentionLevels: attrs.attention_levels,
           groups: attrs.groups,
-          numClasses: attrs.num_classes,
+          numClasses: attrs.num_classes && attrs.num_classes + 1,
         }, rng),
         one,
         arrays,
