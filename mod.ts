@@ -74,7 +74,7 @@ export * from "./models/denoiser.ts";
 export * from "./models/diffusion.ts";
 export * from "./models/noise_schedule.ts";
 export * from "./models/samplers.ts";
-export { timeEmbedding } from "./models/time_embedding.ts";
+export * from "./models/time_embedding.ts";
 export * from "./models/unet.ts";
 export {
   BatchNorm,

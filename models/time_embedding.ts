@@ -10,7 +10,21 @@ import turnSource from "../tensor/turn.wgsl" with { type: "text" };
 import source from "./time_embedding.wgsl" with { type: "text" };
 
 const kernel = new Kernel("time_embedding", turnSource, source);
-const tables = new Map<number, Tensor>();
+const tables = new Map<string, Tensor>();
+
+/** Frequencies and order of a `timeEmbedding`, which published networks do not agree on. */
+export type TimeEmbeddingForm = "ho" | "openai" | "dome" | "interleaved";
+
+/** Frequencies fall as 10000^(-j / period); sines and cosines start at a column and go on by `step`. */
+const forms: Record<
+  TimeEmbeddingForm,
+  (half: number) => { period: number; sin: number; cos: number; step: number }
+> = {
+  ho: (half) => ({ period: half - 1, sin: 0, cos: half, step: 1 }),
+  openai: (half) => ({ period: half, sin: half, cos: 0, step: 1 }),
+  dome: (half) => ({ period: half, sin: 0, cos: half, step: 1 }),
+  interleaved: (half) => ({ period: half / 2, sin: 0, cos: 1, step: 2 }),
+};
 
 /** The next part of a number with 12 significant bits, so that its product with t < 4096 is exact. */
 function part(value: number): number {
@@ -19,33 +33,46 @@ function part(value: number): number {
   return Math.trunc(value / unit) * unit;
 }
 
-/** f_j = 10000^(-j / (half - 1)) in turns per step, in three parts: `[3, half]`. */
-function frequencies(half: number): Tensor {
-  let table = tables.get(half);
+/** f_j = 10000^(-j / period) in turns per step, in three parts: `[3, half]`. */
+function frequencies(half: number, period: number): Tensor {
+  const key = `${half} ${period}`;
+  let table = tables.get(key);
   if (!table) {
     const turns = Array.from(
       { length: half },
-      (_, j) =>
-        Math.exp(-Math.log(10000) * j / Math.max(1, half - 1)) / (2 * Math.PI),
+      (_, j) => 10000 ** (-j / Math.max(1, period)) / (2 * Math.PI),
     );
     const high = turns.map(part);
     const middle = turns.map((value, j) => part(value - high[j]!));
     const low = turns.map((value, j) => value - high[j]! - middle[j]!);
     table = outsideCapture(() => keep(tensor([high, middle, low])));
-    tables.set(half, table);
+    tables.set(key, table);
   }
   return table;
 }
 
 /**
- * `[sin(t f_0), …, cos(t f_0), …]` with `f_j = 10000^(-j / (dim/2 - 1))`, as in the code of Ho et al.
- * 2020. No gradient.
+ * Sines and cosines of `t f_j`, `j < dim/2`, as networks take a timestep in. No gradient. The forms:
+ *
+ * - `"ho"`: `[sin(t f_0), …, cos(t f_0), …]` with `f_j = 10000^(-j / (dim/2 - 1))`, as in the code of
+ *   Ho et al. 2020.
+ * - `"openai"`: `[cos(t f_0), …, sin(t f_0), …]` with `f_j = 10000^(-j / (dim/2))`, as in that of
+ *   Dhariwal & Nichol 2021.
+ * - `"dome"`: `[sin(t f_0), …, cos(t f_0), …]` with `f_j = 10000^(-2j / dim)`, as in dome272's.
+ * - `"interleaved"`: `[sin(t f_0), cos(t f_0), sin(t f_1), …]` with `f_j = 10000^(-4j / dim)`, as in
+ *   Pulfer's.
  *
  * @param t Timesteps, f32 `[N]`, whole or not; exact to f32 below 4096.
  * @param dim Even.
+ * @param options `form` defaults to `"ho"`.
  * @returns f32 `[N, dim]`.
+ * @throws {TypeError} If `t` is not f32 with one axis, or `dim` is odd.
  */
-export function timeEmbedding(t: Tensor, dim: number): Tensor {
+export function timeEmbedding(
+  t: Tensor,
+  dim: number,
+  options: { form?: TimeEmbeddingForm } = {},
+): Tensor {
   requireThat(
     t.rank === 1 && t.dtype === "f32",
     "timeEmbedding",
@@ -60,10 +87,12 @@ export function timeEmbedding(t: Tensor, dim: number): Tensor {
     "the dimension must be even",
     { dim },
   );
-  const n = t.size;
-  return kernel.run("embed", { n, half_dim: dim / 2 }, {
+  const n = t.size, half = dim / 2;
+  const { period, sin, cos, step } = forms[options.form ?? "ho"](half);
+  const params = { n, half_dim: half, sin_at: sin, cos_at: cos, step };
+  return kernel.run("embed", params, {
     t,
-    frequencies: frequencies(dim / 2),
+    frequencies: frequencies(half, period),
     out: empties([n, dim]),
-  }, { workgroups: ({ n }) => Math.ceil(Number(n) * dim / 2 / 64) });
+  }, { workgroups: ({ n }) => Math.ceil(Number(n) * half / 64) });
 }

@@ -1,10 +1,10 @@
 // time_embedding: sinusoids of the timestep (Vaswani et al. 2017; Ho et al. 2020 for diffusion).
-//   out[n, j] = sin(t[n] f_j),  out[n, half + j] = cos(t[n] f_j)
+//   out[n, sin_at + step j] = sin(t[n] f_j),  out[n, cos_at + step j] = cos(t[n] f_j)
 // Angles reach 1000 rad, where a built-in sine has few digits left: frequencies come in turns, cut
 // into three parts of 12 bits, so that whole turns are taken off exactly.
 // shapes    t: [n]; frequencies: [3, half]; out: [n, 2 half]
 // dispatch  one invocation per (n, j)
-struct Params { n: u32, half_dim: u32 }
+struct Params { n: u32, half_dim: u32, sin_at: u32, cos_at: u32, step: u32 }
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> t: array<f32>;
 @group(0) @binding(2) var<storage, read> frequencies: array<f32>;
@@ -22,6 +22,7 @@ fn embed(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) grid
   let middle = fract(time * frequencies[params.half_dim + j]);
   let turns = fract(high + middle + time * frequencies[2u * params.half_dim + j]);
   let wave = turn(turns);
-  out[row * 2u * params.half_dim + j] = wave.y;
-  out[row * 2u * params.half_dim + params.half_dim + j] = wave.x;
+  let column = row * 2u * params.half_dim + params.step * j;
+  out[column + params.sin_at] = wave.y;
+  out[column + params.cos_at] = wave.x;
 }

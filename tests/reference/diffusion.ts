@@ -153,10 +153,11 @@ export async function runDiffusion(
         bpd: Float64Array.from(squares, (s) => priorBitsPerDim(bar, s)),
       });
     }
-    case "time_embedding":
-      return attrs.formula.includes("(half-1)")
-        ? named(one, { out: timeEmbedding(cast(x.t!, "f32"), attrs.dim) })
-        : null;
+    case "time_embedding": {
+      const form = attrs.formula.includes("(half-1)") ? "ho" : "dome";
+      const t = cast(x.t!, "f32");
+      return named(one, { out: timeEmbedding(t, attrs.dim, { form }) });
+    }
     case "q_sample":
       return named(one, {
         out: processOf(one).qSample(x.x0!, await steps("t"), x.noise!),
