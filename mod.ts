@@ -72,6 +72,7 @@ export {
 export { where } from "./kernels/where.ts";
 export * from "./models/denoiser.ts";
 export * from "./models/diffusion.ts";
+export * from "./models/estimator.ts";
 export * from "./models/noise_schedule.ts";
 export * from "./models/samplers.ts";
 export * from "./models/time_embedding.ts";
