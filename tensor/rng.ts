@@ -125,6 +125,32 @@ export class Rng {
     return this.#draw("NORMAL", shape, mean, std);
   }
 
+  /**
+   * Rows of a longer draw, standard normal, f32: row `i` is what row `firstRow + i` of
+   * `normal([anything, ...])` would be, so that an image's noise does not depend on its batch.
+   *
+   * @param shape `[rows, ...]`.
+   * @param firstRow Defaults to 0.
+   * @throws {RangeError} If there is no axis of rows, or `firstRow` is not a whole number from 0 on, or
+   *   so large that the draw would end beyond its 2^34 elements.
+   */
+  normalRows(shape: readonly number[], firstRow = 0): Tensor {
+    const row = shape.slice(1).reduce((size, length) => size * length, 1);
+    const start = firstRow * row;
+    if (
+      shape.length === 0 || !Number.isInteger(firstRow) || firstRow < 0 ||
+      start + shape[0]! * row > 2 ** 34
+    ) {
+      throw new RangeError(
+        "Cannot draw rows as shape must begin with their number and firstRow be a whole number " +
+          `within the draw: shape is [${
+            shape.join(", ")
+          }], firstRow is ${firstRow}`,
+      );
+    }
+    return this.#draw("NORMAL", shape, 0, 1, "f32", start);
+  }
+
   /** Whole numbers, i32, uniform in `low … high - 1`; the range may span up to 2^24. */
   integers(shape: readonly number[], low: number, high: number): Tensor {
     if (!(high > low)) {
@@ -190,11 +216,13 @@ export class Rng {
     a: number,
     b: number,
     dtype: DType = "f32",
+    start = 0,
   ): Tensor {
     const out = new Tensor([...shape], dtype);
-    return kernel.run("fill", { n: out.size, first: 0, a, b, ...this.next() }, {
-      out,
-    }, {
+    const block = Math.floor(start / 4), skipped = start % 4;
+    const params = { n: out.size, first: 0, block, skipped, a, b };
+    const entry = skipped === 0 ? "fill" : "fill_across";
+    return kernel.run(entry, { ...params, ...this.next() }, { out }, {
       constants: { KIND: kernel.code(kind) },
       workgroups: ({ n }) => Math.ceil(Number(n) / 256),
       splitBy: "n",

@@ -265,6 +265,7 @@ function randomness(): d.Tensor[] {
   const drawn = qSampleDrawn(x, whole(10, 3), { signal, spread }, rng);
   return [
     rng.normal([length(260)]),
+    rng.normalRows([length(17), 5], 3),
     rng.uniform([17], -1, 1),
     d.cast(rng.integers([67], 0, 1000), "f32"),
     ...both((x) => d.dropout(x, { p: 0.4, rng: new d.Rng(2) }), x),

@@ -169,6 +169,44 @@ Deno.test("a draw does not depend on its shape, and differs by call and stream",
   assert.notDeepEqual(await draw(rng.fork(1), [12]), flat);
 });
 
+Deno.test("Rng.normalRows() draws rows of a longer draw", async () => {
+  for (const row of [[], [1], [3, 5], [2, 2, 3], [67]]) {
+    const whole = new d.Rng(13, 2), rng = new d.Rng(13, 2);
+    for (let call = 0; call < 2; call++) {
+      const state = rng.state;
+      const pieces = [[0, 8], [8, 20], [20, 21]].map(([from, to]) => {
+        rng.state = state; // each batch makes the same number of draws
+        return rng.normalRows([to! - from!, ...row], from);
+      });
+      assert.deepEqual(
+        await d.concat(pieces).data(),
+        await whole.normal([21, ...row]).data(),
+      );
+      assert.deepEqual(rng.state, whole.state);
+    }
+  }
+  for (const bad of [-1, 0.5, 2 ** 33]) {
+    assert.throws(
+      () => new d.Rng(1).normalRows([4, 3], bad),
+      /firstRow be a whole number within the draw: shape is \[4, 3\], firstRow is/,
+    );
+  }
+  assert.throws(() => new d.Rng(1).normalRows([]), RangeError);
+});
+
+Deno.test("Rng.normalRows() can be captured", async () => {
+  const called = new d.Rng(14), replayed = new d.Rng(14);
+  const step = d.capture(() => ({ z: replayed.normalRows([2, 3], 5) }));
+  for (let i = 0; i < 2; i++) step.replay({});
+  for (const { z } of await step.outputs()) {
+    assert.deepEqual(
+      [...z],
+      [...await called.normal([7, 3]).data()].slice(15),
+    );
+  }
+  step.dispose();
+});
+
 Deno.test("manualSeed() fixes rand() and randn()", async () => {
   d.manualSeed(12);
   const want = [await d.rand([3]).data(), await d.randn([3]).data()];
