@@ -7,7 +7,7 @@
  */
 import { add, mul } from "../kernels/binary.ts";
 import { indexSelect } from "../kernels/index.ts";
-import { reshape } from "../kernels/shape.ts";
+import { reshape, split } from "../kernels/shape.ts";
 import { clamp, scale } from "../kernels/unary.ts";
 import { mseLoss } from "../nn/losses.ts";
 import { keep, outsideCapture } from "../tensor/context.ts";
@@ -17,9 +17,16 @@ import { Rng } from "../tensor/rng.ts";
 import { Tensor, tensor } from "../tensor/tensor.ts";
 import { live } from "../tensor/trace.ts";
 import {
-  cosineBetas,
-  linearBetas,
+  karrasSigmas,
+  namedBetas,
+  type NoiseLevel,
   type ScheduleName,
+  type ScheduleOptions,
+  type ScheduleReport,
+  scheduleReport,
+  spacedTimesteps,
+  type Spacing,
+  zeroTerminalSnrBetas,
 } from "./noise_schedule.ts";
 import type { Denoiser } from "./denoiser.ts";
 import { onePerExample, qSampleDrawn } from "./q_sample.ts";
@@ -30,21 +37,33 @@ import { onePerExample, qSampleDrawn } from "./q_sample.ts";
  */
 export type Timesteps = Int32Array | Tensor | (() => number);
 
-/** Variance of an ancestral step: `fixedlarge` is β_t, `fixedsmall` the posterior's β̃_t. */
-export type VarianceName = "fixedlarge" | "fixedsmall";
+/** Timesteps, or the noise level of all. */
+export type Moments = Timesteps | (() => NoiseLevel);
+
+/**
+ * What the network predicts of x_t = √ᾱ x_0 + √(1 - ᾱ) ε: the noise ε, the image x_0, or
+ * v = √ᾱ ε - √(1 - ᾱ) x_0 (Salimans & Ho 2022, arXiv:2202.00512).
+ */
+export type PredictionName = "eps" | "x0" | "v";
+
+/**
+ * Variance of an ancestral step: `fixedlarge` is β_t, `fixedsmall` the posterior's β̃_t, and with
+ * `learned_range` the network picks one between both (Nichol & Dhariwal 2021, eq. 15).
+ */
+export type VarianceName = "fixedlarge" | "fixedsmall" | "learned_range";
 
 /** What `GaussianDiffusion` is made of. */
-export interface DiffusionOptions {
+export interface DiffusionOptions extends ScheduleOptions {
   /** Number of steps T; defaults to 1000. */
   timesteps?: number;
   /** Defaults to `linear`. */
   schedule?: ScheduleName;
-  /** First β of the linear schedule; defaults to 1e-4. */
-  betaStart?: number;
-  /** Last β of the linear schedule; defaults to 0.02. */
-  betaEnd?: number;
-  /** The schedule itself, instead of the four options above. */
+  /** The schedule itself, instead of a name and its options. */
   betas?: Float64Array;
+  /** Whether to bend the schedule so that it ends in pure noise; defaults to false. */
+  zeroTerminalSnr?: boolean;
+  /** Defaults to `eps`. */
+  prediction?: PredictionName;
   /** Variance of ancestral steps; defaults to `fixedlarge`. */
   variance?: VarianceName;
   /** Whether predictions of x_0 are limited to [-1, 1]; defaults to true. */
@@ -71,8 +90,12 @@ export class GaussianDiffusion {
   readonly posteriorMeanCoef1: Float64Array;
   /** Factor of x_t in the posterior mean, eq. 7. */
   readonly posteriorMeanCoef2: Float64Array;
-  /** log σ_t² of an ancestral step. */
+  /** log σ_t² of an ancestral step; its upper end, `fixedlarge`, where it is learned. */
   readonly logVariance: Float64Array;
+  /** What the network predicts. */
+  readonly prediction: PredictionName;
+  /** Whose variance an ancestral step has. */
+  readonly variance: VarianceName;
   /** What the denoiser is told at each step. */
   readonly timestepMap: Int32Array<ArrayBuffer>;
   readonly #options: DiffusionOptions;
@@ -82,28 +105,38 @@ export class GaussianDiffusion {
   /** √(1 - ᾱ_t). */
   readonly #spread = (t: number) => Math.sqrt(1 - this.alphasCumprod[t]!);
 
+  /** log(σ/α) of every t, ascending. */
+  readonly #logRatios: Float64Array;
+
   /**
    * Computes the tables.
    *
-   * @throws {RangeError} If a β lies outside (0, 1).
+   * @throws {RangeError} If the schedule cannot be made, a β lies outside (0, 1], or the last is 1, which
+   *   leaves pure noise, and the network predicts noise; no other may be 1.
    */
   constructor(options: DiffusionOptions = {}) {
     this.#options = options;
-    const { schedule = "linear", variance = "fixedlarge", betaStart, betaEnd } =
+    const { schedule = "linear", variance = "fixedlarge", prediction = "eps" } =
       options;
-    const wanted = options.timesteps ?? 1000;
-    const betas = options.betas ??
-      (schedule === "cosine"
-        ? cosineBetas(wanted)
-        : linearBetas(wanted, betaStart, betaEnd));
+    const made = options.betas ??
+      namedBetas(schedule, options.timesteps ?? 1000, options);
+    const betas = options.zeroTerminalSnr ? zeroTerminalSnrBetas(made) : made;
     const T = betas.length;
     betas.forEach((beta, t) => {
+      if (beta === 1 && t === T - 1) {
+        if (prediction !== "eps") return;
+        throw new RangeError(
+          `Cannot predict noise as no image follows from it where no signal is left: beta ${t} is 1; predict "v" or "x0", or end the schedule below 1`,
+        );
+      }
       if (!(beta > 0 && beta < 1)) {
         throw new RangeError(
           `Cannot diffuse as betas must lie between 0 and 1: beta ${t} is ${beta}`,
         );
       }
     });
+    this.prediction = prediction;
+    this.variance = variance;
     let product = 1;
     this.timesteps = T;
     this.betas = betas;
@@ -128,6 +161,7 @@ export class GaussianDiffusion {
       : betas.map((beta, t) =>
         t === 0 ? this.posteriorLogVarianceClipped[0]! : Math.log(beta)
       );
+    this.#logRatios = bars.map((_, t) => logRatio(this.level(t)));
     this.timestepMap = options.timestepMap ??
       Int32Array.from({ length: T }, (_, t) => t);
   }
@@ -145,6 +179,7 @@ export class GaussianDiffusion {
     });
     return new GaussianDiffusion({
       ...this.#options,
+      zeroTerminalSnr: false, // they are bent already
       betas,
       timestepMap: steps.map((t) => this.timestepMap[t]!),
     });
@@ -197,6 +232,134 @@ export class GaussianDiffusion {
       spread: this.#table("spread", this.#spread),
     };
     return qSampleDrawn(x0, each, tables, rng);
+  }
+
+  /** What the schedule amounts to. */
+  report(): ScheduleReport {
+    return scheduleReport(this.betas, this.#options.maxBeta);
+  }
+
+  /** The noise level of a timestep, √ᾱ_t and √(1 - ᾱ_t). */
+  level(t: number): NoiseLevel {
+    return { alpha: this.#signal(t), sigma: this.#spread(t) };
+  }
+
+  /**
+   * The timestep whose images are as noisy, by interpolation of log(sigma / alpha): fractional, but
+   * exactly t at `level(t)`, and 0 or T - 1 beyond the ends.
+   *
+   * @param level Of any scale: only the ratio of both counts.
+   */
+  timestepOf(level: NoiseLevel): number {
+    const ratios = this.#logRatios, ratio = logRatio(level);
+    const above = ratios.findIndex((other) => other >= ratio);
+    if (above < 0) return this.timesteps - 1;
+    if (above === 0 || ratios[above] === ratio) return above;
+    const below = ratios[above - 1]!;
+    return above - 1 + (ratio - below) / (ratios[above]! - below);
+  }
+
+  /**
+   * Noise levels for a sampler of `steps` steps, falling; the image itself is not among them.
+   *
+   * @param spacing `even` (`evenTimesteps`, the default), `stride`, `quad` or `linspace`, which name the
+   *   functions that pick timesteps, or `karras`, see `karrasSigmas`, between the first timestep and the
+   *   last that has signal left.
+   * @returns `steps` of them, or fewer where a rule picks a timestep twice, as `quad` does.
+   * @throws {RangeError} If there are not so many timesteps, or there is no such spacing.
+   */
+  levels(steps: number, spacing: Spacing = "even"): NoiseLevel[] {
+    if (spacing !== "karras") {
+      const kept = spacedTimesteps(spacing, this.timesteps, steps);
+      return Array.from(kept, (t) => this.level(t)).reverse();
+    }
+    const finite = this.#logRatios.filter(Number.isFinite);
+    const sigmas = karrasSigmas(steps, {
+      sigmaMin: Math.exp(finite[0]!),
+      sigmaMax: Math.exp(finite.at(-1)!),
+    });
+    return Array.from(sigmas.subarray(0, -1), (sigma) => {
+      const alpha = 1 / Math.hypot(1, sigma);
+      return { alpha, sigma: sigma * alpha };
+    });
+  }
+
+  /**
+   * Takes apart what the network gives.
+   *
+   * @param output `[N, C, …]`, or `[N, 2 C, …]` if the variance is learned.
+   * @returns `value`, what is predicted, and if the variance is learned `fraction`, its place between
+   *   log β̃_t at -1 and log β_t at 1. Both `[N, C, …]`.
+   * @throws {TypeError} If the variance is learned and the number of channels is odd.
+   */
+  split(output: Tensor): { value: Tensor; fraction?: Tensor } {
+    if (this.variance !== "learned_range") return { value: output };
+    requireThat(
+      output.rank >= 2 && output.shape[1]! % 2 === 0,
+      "split",
+      "a network that learns its variance must have an even number of channels",
+      { output: String(output) },
+    );
+    const [value, fraction] = split(output, 2, 1);
+    return { value: value!, fraction: fraction! };
+  }
+
+  /** What the network should predict of the x_t that x_0 and the noise make; like `x0`. */
+  target(x0: Tensor, t: Timesteps, noise: Tensor): Tensor {
+    if (this.prediction === "x0") return x0;
+    if (this.prediction === "eps") return noise;
+    return add(
+      this.#times("signal", this.#signal, t, noise),
+      this.#times("-spread", (i) => -this.#spread(i), t, x0),
+    );
+  }
+
+  /**
+   * x̂_0 of what the network predicts: `value` itself, (x_t - √(1 - ᾱ) ε̂) / √ᾱ, or
+   * √ᾱ x_t - √(1 - ᾱ) v̂.
+   *
+   * @param t Timesteps, or the noise level of all, asked for as `Timesteps` are.
+   */
+  startFrom(xt: Tensor, t: Moments, value: Tensor): Tensor {
+    if (this.prediction === "x0") return value;
+    return this.prediction === "eps"
+      ? add(
+        this.#weigh("1/signal", ({ alpha }) => 1 / alpha, t, xt),
+        this.#weigh(
+          "-spread/signal",
+          ({ alpha, sigma }) => -sigma / alpha,
+          t,
+          value,
+        ),
+      )
+      : add(
+        this.#weigh("signal", ({ alpha }) => alpha, t, xt),
+        this.#weigh("-spread", ({ sigma }) => -sigma, t, value),
+      );
+  }
+
+  /**
+   * ε̂ of what the network predicts: (x_t - √ᾱ x̂_0) / √(1 - ᾱ), `value` itself, or
+   * √(1 - ᾱ) x_t + √ᾱ v̂.
+   *
+   * @param t As in `startFrom`.
+   */
+  noiseFrom(xt: Tensor, t: Moments, value: Tensor): Tensor {
+    if (this.prediction === "eps") return value;
+    return this.prediction === "x0"
+      ? add(
+        this.#weigh("1/spread", ({ sigma }) => 1 / sigma, t, xt),
+        this.#weigh(
+          "-signal/spread",
+          ({ alpha, sigma }) => -alpha / sigma,
+          t,
+          value,
+        ),
+      )
+      : add(
+        this.#weigh("spread", ({ sigma }) => sigma, t, xt),
+        this.#weigh("signal", ({ alpha }) => alpha, t, value),
+      );
   }
 
   /** x̂_0 = (x_t - √(1 - ᾱ_t) ε̂) / √ᾱ_t, limited to [-1, 1] if `clipDenoised`. */
@@ -302,6 +465,24 @@ export class GaussianDiffusion {
     return eta === 0 || !z ? next : add(next, weigh(sigma, z));
   }
 
+  /** `factor(level) · x`, each example with its own level. */
+  #weigh(
+    name: string,
+    factor: (level: NoiseLevel) => number,
+    t: Moments,
+    x: Tensor,
+  ): Tensor {
+    const ofStep = (i: number) => factor(this.level(i));
+    if (typeof t !== "function") return this.#times(name, ofStep, t, x);
+    return scale(
+      x,
+      live(() => {
+        const at = t();
+        return typeof at === "number" ? ofStep(at) : factor(at);
+      }),
+    );
+  }
+
   /** `factor(t) · x`, each example with its own t. */
   #times(
     name: string,
@@ -331,6 +512,11 @@ export class GaussianDiffusion {
     }
     return table;
   }
+}
+
+/** log(sigma / alpha), infinite where there is no signal. */
+function logRatio({ alpha, sigma }: NoiseLevel): number {
+  return Math.log(sigma / alpha);
 }
 
 /** One factor per example, shaped `[N, 1, …]` to multiply `like`. */

@@ -2,14 +2,26 @@
  * Noise schedules of diffusion, in float64: functions that give β_t for t = 0 … T - 1, the timesteps
  * a sampler with fewer steps visits, and what a schedule amounts to.
  *
- * `GaussianDiffusion` knows `linear` and `cosine` by name; every other one is handed to it:
- * `new GaussianDiffusion({ betas: sigmoidBetas(1000) })`.
- *
  * @module
  */
 
-/** Names of the schedules that `GaussianDiffusion` makes itself. */
-export type ScheduleName = "linear" | "cosine";
+/** A noise level: x = alpha x_0 + sigma ε with ε ~ N(0, I). */
+export interface NoiseLevel {
+  /** Factor of the image; 1 where noise is added to an unscaled image (Karras et al. 2022). */
+  readonly alpha: number;
+  /** Factor of the noise; alpha² + sigma² = 1 in `GaussianDiffusion`. */
+  readonly sigma: number;
+}
+
+/** What a schedule made by name may be told; each has defaults of its own. */
+export interface ScheduleOptions {
+  /** First β, of the schedules that have one. */
+  betaStart?: number;
+  /** Last β, of the schedules that have one. */
+  betaEnd?: number;
+  /** What no β exceeds; defaults to 0.999 for `cosine` and `sigmoid`, and to no limit for the others. */
+  maxBeta?: number;
+}
 
 /** Checks the length and the ends of a schedule. */
 function check(
@@ -29,6 +41,17 @@ function check(
       );
     }
   }
+}
+
+/** Checks that every β is the share of noise of a step. */
+function requireBetas(name: string, betas: Float64Array): void {
+  betas.forEach((beta, t) => {
+    if (!(beta > 0 && beta <= 1)) {
+      throw new RangeError(
+        `Cannot make ${name} as betas must lie above 0 and not above 1: beta ${t} is ${beta}`,
+      );
+    }
+  });
 }
 
 /** `count` equal steps from `first` to exactly `last`; one alone is `first`, as in NumPy. */
@@ -235,8 +258,8 @@ export function warmupBetas(
  * `β_t = 1/(T - t)`, so that ᾱ_t = (T - t - 1)/T falls in equal steps (`jsd` of Ho et al. 2020's code;
  * Sohl-Dickstein et al. 2015, arXiv:1503.03585, §2.4.1).
  *
- * The last β is 1: no signal is left, and no x_0 follows from predicted noise there. `GaussianDiffusion`
- * predicts noise and thus refuses it; `subarray(0, -1)` leaves out that step.
+ * The last β is 1: no signal is left, and no x_0 follows from predicted noise there. A network must
+ * predict x_0 or v instead; or `subarray(0, -1)` leaves out that step.
  *
  * @param timesteps T.
  * @throws {RangeError} If `timesteps` is not a positive integer.
@@ -247,6 +270,90 @@ export function jsdBetas(timesteps: number): Float64Array {
     { length: timesteps },
     (_, t) => 1 / (timesteps - t),
   );
+}
+
+/**
+ * Moves and scales √ᾱ so that it keeps its first value and ends in 0: the last step is pure noise, whose
+ * x_0 no network can find from predicted noise (Lin et al. 2023, arXiv:2305.08891, Algorithm 1).
+ *
+ * @param betas β_t, at least two of them.
+ * @returns As many; the last is 1.
+ * @throws {RangeError} If there are fewer than two, or one lies outside (0, 1].
+ */
+export function zeroTerminalSnrBetas(betas: Float64Array): Float64Array {
+  requireBetas("zeroTerminalSnrBetas", betas);
+  check("zeroTerminalSnrBetas", betas.length - 1);
+  let product = 1;
+  const signals = betas.map((beta) => Math.sqrt(product *= 1 - beta));
+  const first = signals[0]!, last = signals.at(-1)!;
+  const bars = signals.map((signal) =>
+    ((signal - last) * first / (first - last)) ** 2
+  );
+  return bars.map((bar, t) => 1 - bar / (t === 0 ? 1 : bars[t - 1]!));
+}
+
+/** Name of a schedule: `scaled_linear` makes `scaledLinearBetas`, `warmup10` a rise of 10 %. */
+export type ScheduleName =
+  | "linear"
+  | "rescaled_linear"
+  | "scaled_linear"
+  | "quad"
+  | "cosine"
+  | "sigmoid"
+  | "constant"
+  | "warmup10"
+  | "warmup50"
+  | "jsd";
+
+/** Schedules by name, each with its own default ends. */
+const SCHEDULES: Record<
+  ScheduleName,
+  (timesteps: number, options: ScheduleOptions) => Float64Array
+> = {
+  linear: (T, { betaStart, betaEnd }) => linearBetas(T, betaStart, betaEnd),
+  rescaled_linear: (T, { betaStart, betaEnd }) =>
+    rescaledLinearBetas(T, betaStart, betaEnd),
+  scaled_linear: (T, { betaStart, betaEnd }) =>
+    scaledLinearBetas(T, betaStart, betaEnd),
+  quad: (T, { betaStart, betaEnd }) => quadBetas(T, betaStart, betaEnd),
+  cosine: (T, { maxBeta }) => cosineBetas(T, undefined, maxBeta),
+  sigmoid: (T, { maxBeta }) => sigmoidBetas(T, { maxBeta }),
+  constant: (T, { betaEnd }) => constantBetas(T, betaEnd),
+  warmup10: (T, { betaStart, betaEnd }) =>
+    warmupBetas(T, 0.1, betaStart, betaEnd),
+  warmup50: (T, { betaStart, betaEnd }) =>
+    warmupBetas(T, 0.5, betaStart, betaEnd),
+  jsd: (T) => jsdBetas(T),
+};
+
+/** All names of schedules. */
+export const SCHEDULE_NAMES: readonly ScheduleName[] = Object.keys(
+  SCHEDULES,
+) as ScheduleName[];
+
+/**
+ * The schedule of a name.
+ *
+ * @param timesteps T.
+ * @param options What the schedule has no use for is ignored.
+ * @throws {RangeError} If there is no such schedule, or it cannot be made.
+ */
+export function namedBetas(
+  name: ScheduleName,
+  timesteps: number,
+  options: ScheduleOptions = {},
+): Float64Array {
+  if (!Object.hasOwn(SCHEDULES, name)) {
+    throw new RangeError(
+      `Cannot make a schedule as its name must be one of ${
+        SCHEDULE_NAMES.join(", ")
+      }: it is ${name}`,
+    );
+  }
+  const { maxBeta = 1 } = options;
+  check("namedBetas", timesteps, { maxBeta });
+  return SCHEDULES[name](timesteps, options)
+    .map((beta) => Math.min(beta, maxBeta));
 }
 
 /**
@@ -357,6 +464,64 @@ export function quadTimesteps(
 }
 
 /**
+ * `round(linspace(0, timesteps - 1, steps + 1))` without its first, halves rounded to even (the rule of
+ * the DPM-Solver samplers in diffusers).
+ *
+ * @throws {RangeError} If `steps` is not between 1 and `timesteps - 1`.
+ */
+export function linspaceTimesteps(
+  timesteps: number,
+  steps: number,
+): Int32Array<ArrayBuffer> {
+  checkSteps(timesteps - 1, steps);
+  return evenTimesteps(timesteps, steps + 1).slice(1);
+}
+
+/**
+ * How a sampler of fewer steps picks them: by a function of that name (`evenTimesteps`), or `karras`,
+ * noise levels between the timesteps (`karrasSigmas`).
+ */
+export type Spacing = "even" | "stride" | "quad" | "linspace" | "karras";
+
+/** Rules that pick timesteps. */
+const SPACINGS: Record<
+  Exclude<Spacing, "karras">,
+  (timesteps: number, steps: number) => Int32Array<ArrayBuffer>
+> = {
+  even: evenTimesteps,
+  stride: (T, steps) => strideTimesteps(T, steps),
+  quad: quadTimesteps,
+  linspace: linspaceTimesteps,
+};
+
+/** All names of spacings. */
+export const SPACING_NAMES: readonly Spacing[] = [
+  ...Object.keys(SPACINGS),
+  "karras",
+] as Spacing[];
+
+/**
+ * Timesteps by the name of their rule, without repetitions.
+ *
+ * @returns Ascending; fewer than `steps` where the rule picks one several times, as `quad` does.
+ * @throws {RangeError} As the rule does, or if there is no such rule.
+ */
+export function spacedTimesteps(
+  spacing: Exclude<Spacing, "karras">,
+  timesteps: number,
+  steps: number,
+): Int32Array<ArrayBuffer> {
+  if (!Object.hasOwn(SPACINGS, spacing)) {
+    throw new RangeError(
+      `Cannot spread timesteps as spacing must be one of ${
+        Object.keys(SPACINGS).join(", ")
+      }: spacing is ${spacing}`,
+    );
+  }
+  return Int32Array.from(new Set(SPACINGS[spacing](timesteps, steps)));
+}
+
+/**
  * `KL(N(√ᾱ x_0, (1 - ᾱ) I) ‖ N(0, I)) = ½ (ᾱ mean(x_0²) - ᾱ - ln(1 - ᾱ))` per dimension, in bits: what
  * the likelihood bound pays for the signal that is left at the last step (L_T of Ho et al. 2020, eq. 5).
  *
@@ -390,7 +555,12 @@ export interface ScheduleReport {
   halfTimestep: number;
   /** Number of β that are exactly `maxBeta`. */
   clippedBetas: number;
+  /** What a user should know: that more than 2 % of the amplitude is left at the last step. */
+  warning: string | undefined;
 }
+
+/** √ᾱ_T from which on samples, which start from pure noise, suffer: linear from 1e-4 to 0.02 has 0.006. */
+const MAX_FINAL_SIGNAL = 0.02;
 
 /**
  * What a schedule amounts to: how near it comes to pure noise, when it is halfway, and how much of it
@@ -405,21 +575,23 @@ export function scheduleReport(
   maxBeta = 0.999,
 ): ScheduleReport {
   check("scheduleReport", betas.length, { maxBeta });
-  betas.forEach((beta, t) => {
-    if (!(beta > 0 && beta <= 1)) {
-      throw new RangeError(
-        `Cannot make scheduleReport as betas must lie above 0 and not above 1: beta ${t} is ${beta}`,
-      );
-    }
-  });
+  requireBetas("scheduleReport", betas);
   let product = 1;
   const bars = betas.map((beta) => product *= 1 - beta);
+  const finalSignal = Math.sqrt(product);
+  const clippedBetas = betas.filter((beta) => beta === maxBeta).length;
   return {
     timesteps: betas.length,
     finalAlphaCumprod: product,
-    finalSignal: Math.sqrt(product),
+    finalSignal,
     priorBitsPerDim: priorBitsPerDim(product),
     halfTimestep: bars.findLastIndex((bar) => bar >= 0.5),
-    clippedBetas: betas.filter((beta) => beta === maxBeta).length,
+    clippedBetas,
+    warning: finalSignal <= MAX_FINAL_SIGNAL
+      ? undefined
+      : `The schedule never reaches noise: ${
+        (100 * finalSignal).toPrecision(2)
+      } % of the signal's amplitude is left at the last of ${betas.length} timesteps, but samples start from none` +
+        (clippedBetas > 1 ? `; maxBeta ${maxBeta} cuts ${clippedBetas}` : ""),
   };
 }

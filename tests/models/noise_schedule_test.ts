@@ -7,15 +7,20 @@ import {
   jsdBetas,
   karrasSigmas,
   linearBetas,
+  linspaceTimesteps,
+  namedBetas,
   priorBitsPerDim,
   quadBetas,
   quadTimesteps,
   rescaledLinearBetas,
   scaledLinearBetas,
+  SCHEDULE_NAMES,
+  type ScheduleName,
   scheduleReport,
   sigmoidBetas,
   strideTimesteps,
   warmupBetas,
+  zeroTerminalSnrBetas,
 } from "../../mod.ts";
 import { assertClose } from "../_check.ts";
 
@@ -139,9 +144,82 @@ Deno.test("constantBetas() leaves (1 - beta)^T", () => {
 Deno.test("jsdBetas() takes the same share of the signal at every step", () => {
   const betas = jsdBetas(10);
   assert.equal(betas[9], 1);
-  assert.throws(() => new GaussianDiffusion({ betas }), /beta 9 is 1/);
   const cut = new GaussianDiffusion({ betas: betas.subarray(0, -1) });
   cut.alphasCumprod.forEach((bar, t) => near(bar, (9 - t) / 10, 1e-12));
+});
+
+Deno.test("zeroTerminalSnrBetas() ends in pure noise and keeps the shape of √ᾱ", () => {
+  const signals = (betas: Float64Array) => {
+    let product = 1;
+    return betas.map((beta) => Math.sqrt(product *= 1 - beta));
+  };
+  const before = signals(linearBetas(50)), betas = linearBetas(50);
+  const bent = zeroTerminalSnrBetas(betas), after = signals(bent);
+  assert.equal(bent[49], 1);
+  near(after[0], before[0]!, 1e-12);
+  const slope = before[0]! / (before[0]! - before[49]!);
+  after.forEach((signal, t) =>
+    assert.ok(Math.abs(signal - slope * (before[t]! - before[49]!)) < 1e-12)
+  );
+  assert.throws(() => zeroTerminalSnrBetas(betas.subarray(0, 1)), RangeError);
+});
+
+Deno.test("namedBetas() makes every schedule with ends of its own", () => {
+  const T = 200;
+  const want: Record<ScheduleName, Float64Array> = {
+    linear: linearBetas(T),
+    rescaled_linear: rescaledLinearBetas(T),
+    scaled_linear: scaledLinearBetas(T),
+    quad: quadBetas(T),
+    cosine: cosineBetas(T),
+    sigmoid: sigmoidBetas(T),
+    constant: constantBetas(T),
+    warmup10: warmupBetas(T, 0.1),
+    warmup50: warmupBetas(T, 0.5),
+    jsd: jsdBetas(T),
+  };
+  assert.deepEqual(Object.keys(want), [...SCHEDULE_NAMES]);
+  for (const name of SCHEDULE_NAMES) {
+    assert.deepEqual(namedBetas(name, T), want[name], name);
+    const low = namedBetas(name, T, { maxBeta: 0.01 });
+    assert.equal(Math.max(...low), 0.01, name);
+  }
+  const ends = { betaStart: 0.01, betaEnd: 0.04 };
+  assert.deepEqual(namedBetas("quad", T, ends), quadBetas(T, 0.01, 0.04));
+  assert.deepEqual(
+    namedBetas("warmup50", T, ends),
+    warmupBetas(T, 0.5, 0.01, 0.04),
+  );
+});
+
+Deno.test("scheduleReport() warns of schedules that leave signal", () => {
+  // The cosine schedule clipped at 0.02, and 300 steps of the linear one, as some have published them.
+  const clipped = new GaussianDiffusion({ schedule: "cosine", maxBeta: 0.02 })
+    .report();
+  near(clipped.finalAlphaCumprod, 3.2e-3, 0.02);
+  assert.equal(clipped.clippedBetas, 98);
+  assert.match(
+    clipped.warning!,
+    /never reaches noise: 5\.\d % .* of 1000 timesteps.*; maxBeta 0.02 cuts 98$/,
+  );
+  const short = new GaussianDiffusion({ timesteps: 300 }).report();
+  near(short.finalAlphaCumprod, 0.048, 0.02);
+  assert.match(
+    short.warning!,
+    /22 % .* of 300 timesteps, but samples .* none$/,
+  );
+  for (const schedule of ["linear", "cosine", "sigmoid"] as const) {
+    assert.equal(
+      new GaussianDiffusion({ schedule }).report().warning,
+      undefined,
+    );
+  }
+});
+
+Deno.test("linspaceTimesteps() leaves out the first", () => {
+  assert.deepEqual([...linspaceTimesteps(1000, 3)], [333, 666, 999]);
+  assert.deepEqual([...linspaceTimesteps(5, 4)], [1, 2, 3, 4]);
+  assert.throws(() => linspaceTimesteps(5, 5), RangeError);
 });
 
 Deno.test("all betas lie in (0, 1], and in (0, 1) but for jsdBetas(), at any length", () => {
