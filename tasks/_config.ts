@@ -35,7 +35,7 @@ export interface ConfigSources<S extends z.ZodObject> {
   readonly sets?: readonly string[];
   /** Dotted key to value, from flags of the same name; undefined is not set. */
   readonly flags?: Readonly<Record<string, unknown>>;
-  /** Top-level keys that exclude each other, such as `[["steps", "epochs"]]`. */
+  /** Top-level keys or sections that exclude each other, such as `[["steps", "epochs"]]`. */
   readonly exclusive?: Exclusive;
 }
 
@@ -216,16 +216,20 @@ class Merge {
 
   addLayer(layer: Layer): void {
     for (const keys of this.#exclusive) {
-      const set = keys.filter((key) => layer.has(key));
+      const entries = [...layer.values()];
+      const set = keys.flatMap((key) =>
+        entries.find(({ path }) => path[0] === key) ?? []
+      );
       if (set.length > 1) {
-        const named = set.map((key) => {
-          const { source } = layer.get(key)!;
-          return source.startsWith("--") ? source : `${key} (${source})`;
-        });
+        const named = set.map(({ path, source }) =>
+          source.startsWith("--") ? source : `${path[0]} (${source})`
+        );
         throw new UsageError(`Give only one of ${named.join(" and ")}`);
       }
       if (set.length === 0) continue;
-      for (const key of keys) delete this.config[key];
+      for (const key of keys) {
+        if (key !== set[0]!.path[0]) delete this.config[key];
+      }
     }
     for (const { path, value, source } of layer.values()) {
       this.#put(path, value, source);

@@ -1,41 +1,33 @@
 /**
- * A diffusion model and its training: network, moving average, optimizer, and everything that a
- * checkpoint holds of them, so that a resumed run continues bit for bit. A training step is captured
- * and replayed.
+ * A diffusion model of a configuration: what its training minimises, and how it is sampled.
  *
  * @module
  */
 import {
-  AdamW,
-  autocast,
   type Batch,
-  capture,
-  type CapturedStep,
-  type CaptureInfo,
-  clipScale,
   concat,
-  type Dataset,
-  Ema,
+  type DenoiserNetwork,
   GaussianDiffusion,
-  gradients,
-  type HostTensor,
   narrow,
-  parseSafetensors,
   Rng,
-  type RngState,
   sampleAncestral,
   sampleDdim,
-  saveSafetensors,
-  type Schedule,
-  schedules,
   scope,
   type Tensor,
   tensor,
   toBytes,
-  UNet,
 } from "../mod.ts";
+import { philoxWords, toUnit } from "../tensor/philox.ts";
 import { checkConfig } from "./_config.ts";
 import { type DdpmConfig, ddpmSchema } from "./_ddpm_config.ts";
+import { buildNetwork } from "./_network_config.ts";
+import {
+  type DataShape,
+  loadWeights,
+  type Picture,
+  readCheckpoint,
+  type Trainable,
+} from "./_trainer.ts";
 
 /** Streams of the run's seed; ancestral noise has one per batch of samples from its own on. */
 const STREAM = {
@@ -44,24 +36,11 @@ const STREAM = {
   noise: 3,
   dropout: 4,
   samples: 5,
+  labels: 6,
   ancestral: 1_000,
 } as const;
 /** Images that go through the network at once while sampling. */
 const SAMPLE_BATCH = 64;
-/** Value of the metadata key `format` of a checkpoint. */
-const FORMAT = "denoise-ddpm-1";
-
-/** What describes the data to a model: stored in the checkpoint, so that sampling needs no flags. */
-export interface DataShape {
-  /** Image channels. */
-  channels: number;
-  /** Pixels. */
-  height: number;
-  /** Pixels. */
-  width: number;
-  /** Names of the classes trained on, by the network's ids. */
-  classNames: string[];
-}
 
 /** How samples are drawn. */
 export interface SampleOptions {
@@ -70,7 +49,7 @@ export interface SampleOptions {
   /** Seed of the noise. */
   seed: number;
   /** `ddpm` is ancestral. */
-  sampler: "ddpm" | "ddim";
+  sampler: DdpmConfig["samples"]["sampler"];
   /** Network evaluations; defaults to all timesteps. */
   steps?: number;
   /** Of ddim; defaults to 0. */
@@ -83,41 +62,114 @@ export interface SampleOptions {
   isCancelled?: () => boolean;
 }
 
-/** The shape of a data set as a model needs it. */
-export function shapeOf(dataset: Dataset): DataShape {
-  const { channels, height, width, classes, classNames } = dataset;
-  return {
-    channels,
-    height,
-    width,
-    classNames: classes.map((id) => classNames[id]!),
-  };
-}
-
 /** Thrown through a sampler to stop it. */
 class Cancelled extends Error {}
 
 /** Network and process of a configuration. */
-export class DdpmModel {
-  /** The noise predictor. */
-  readonly unet: UNet;
+export class DdpmModel implements Trainable<DdpmConfig> {
+  readonly lossTitle = "mean squared error of the predicted noise";
+  /** The denoiser. */
+  readonly network: DenoiserNetwork;
   /** The noising process. */
   readonly diffusion: GaussianDiffusion;
-  /** As configured. */
   readonly config: DdpmConfig;
-  /** Of the images. */
   readonly shape: DataShape;
+  readonly rngs: Readonly<Record<"timesteps" | "noise" | "dropout", Rng>>;
 
   /** Draws the initial weights from the configuration's seed. */
   constructor(config: DdpmConfig, shape: DataShape) {
     this.config = config;
     this.shape = shape;
-    this.diffusion = new GaussianDiffusion(config.diffusion);
-    this.unet = new UNet({
-      ...config.unet,
-      inChannels: shape.channels,
-      numClasses: config.conditional ? shape.classNames.length + 1 : undefined,
-    }, new Rng(config.seed, STREAM.weights));
+    this.diffusion = new GaussianDiffusion(config.diffusion as never);
+    const { channels, height, width, classNames } = shape;
+    const { seed, conditional, labelDropout } = config;
+    this.network = buildNetwork(config, {
+      inChannels: channels,
+      outChannels: channels,
+      height,
+      width,
+      // One row more for "no class", where that is trained.
+      numClasses: conditional
+        ? classNames.length + Number(labelDropout > 0)
+        : undefined,
+    }, new Rng(seed, STREAM.weights));
+    this.rngs = {
+      timesteps: new Rng(seed, STREAM.timesteps),
+      noise: new Rng(seed, STREAM.noise),
+      dropout: new Rng(seed, STREAM.dropout),
+    };
+  }
+
+  prepare({ images, labels }: Batch, step: number) {
+    return { images, labels: this.#dropLabels(labels, step) };
+  }
+
+  /** Takes the class from some examples, each with its own draw. */
+  #dropLabels(
+    labels: Int32Array<ArrayBuffer>,
+    step: number,
+  ): Int32Array<ArrayBuffer> {
+    const { labelDropout, seed } = this.config;
+    if (labelDropout === 0) return labels;
+    const none = this.shape.classNames.length;
+    const words = philoxWords(labels.length, [seed, STREAM.labels], step);
+    return labels.map((y, i) => toUnit(words[i]!) < labelDropout ? none : y);
+  }
+
+  losses({ images, labels }: Readonly<Record<string, Tensor>>) {
+    const { config, diffusion, network } = this;
+    const { timesteps, noise, dropout: rng } = this.rngs;
+    const t = timesteps.integers(
+      [config.batchSize],
+      config.loss.firstTimestep,
+      diffusion.timesteps,
+    );
+    const y = config.conditional ? labels : undefined;
+    const denoise = (x: Tensor, t: Tensor) =>
+      network.forward(x, t, { y, training: true, rng });
+    return { loss: diffusion.loss(denoise, images!, t, noise) };
+  }
+
+  report(): string[] {
+    const { schedule, timesteps } = this.config.diffusion;
+    const left = Math.sqrt(this.diffusion.alphasCumprod[timesteps - 1]!);
+    const line = `Schedule: ${schedule}, ${timesteps} timesteps, √ᾱ_T = ${
+      left.toExponential(1)
+    }`;
+    if (left < 0.02) return [line];
+    return [
+      line,
+      `warning: ${
+        (100 * left).toFixed(0)
+      } % of the signal's amplitude is left at the ` +
+      "last timestep, but sampling starts from pure noise: use more timesteps, a larger " +
+      "diffusion.betaEnd or the cosine schedule",
+    ];
+  }
+
+  /** Classes of `count` images, in turn. */
+  classesInTurn(
+    count: number,
+    wanted = this.shape.classNames.map((_, id) => id),
+  ): Int32Array<ArrayBuffer> | undefined {
+    if (!this.config.conditional) return undefined;
+    return Int32Array.from(
+      { length: count },
+      (_, i) => wanted[i % wanted.length]!,
+    );
+  }
+
+  async picture(isCancelled: () => boolean): Promise<Picture | undefined> {
+    const { samples, seed } = this.config;
+    const { count } = samples;
+    const bytes = await this.sample({
+      ...samples,
+      steps: samples.sampler === "ddpm" ? undefined : samples.steps,
+      seed,
+      classes: this.classesInTurn(count),
+      isCancelled,
+    });
+    return bytes && { bytes, count };
   }
 
   /** Batches in which `sample` draws so many images. */
@@ -155,7 +207,7 @@ export class DdpmModel {
         const xT = narrow(noise, 0, from, to);
         const y = classes && tensor(classes.slice(from, to));
         const denoise = (x: Tensor, t: Tensor) =>
-          this.unet.forward(x, t, { y });
+          this.network.forward(x, t, { y });
         const rng = new Rng(seed, STREAM.ancestral + i);
         const common = {
           steps,
@@ -180,252 +232,6 @@ export class DdpmModel {
       throw error;
     }
   }
-
-  /** One line on how far the schedule goes, with a warning if it never reaches noise. */
-  scheduleReport(): string {
-    const { schedule, timesteps } = this.config.diffusion;
-    const left = Math.sqrt(this.diffusion.alphasCumprod[timesteps - 1]!);
-    const line = `Schedule: ${schedule}, ${timesteps} timesteps, √ᾱ_T = ${
-      left.toExponential(1)
-    }`;
-    if (left < 0.02) return line;
-    return `${line}\nwarning: ${
-      (100 * left).toFixed(0)
-    } % of the signal's amplitude is left at the ` +
-      "last timestep, but sampling starts from pure noise: use more timesteps, a larger " +
-      "diffusion.betaEnd or the cosine schedule";
-  }
-}
-
-/** What a step is given: floats in [-1, 1], and class ids. */
-type StepInput = "images" | "labels";
-
-/** A `DdpmModel` with what training adds to it. */
-export class DdpmTrainer extends DdpmModel {
-  /** Updates the weights. */
-  readonly optimizer: AdamW;
-  /** The moving average that samples are drawn with. */
-  readonly ema: Ema;
-  /** Optimizer steps done. */
-  step = 0;
-  /** Seconds of training before, as far as a checkpoint tells. */
-  seconds = 0;
-  readonly #schedule: Schedule;
-  readonly #rngs: Readonly<Record<"timesteps" | "noise" | "dropout", Rng>>;
-  /** Captured when first needed, as the capture compiles the kernels. */
-  #captured: CapturedStep<StepInput, "loss" | "norm"> | undefined;
-  /** Loss and gradient norm of steps since the last log line, as far as they were read. */
-  #rows: [loss: number, norm: number][] = [];
-  #unread = 0;
-
-  /** Draws the initial weights from the configuration's seed. */
-  constructor(config: DdpmConfig, shape: DataShape) {
-    super(config, shape);
-    const { learningRate, betas, eps, weightDecay, warmupSteps, schedule } =
-      config.optimizer;
-    const named = this.unet.namedParameters();
-    this.optimizer = new AdamW(named, {
-      learningRate,
-      betas,
-      eps,
-      weightDecay,
-    });
-    this.ema = new Ema(named, config.ema);
-    const rest = schedule === "cosine"
-      ? schedules.warmupCosine(learningRate, {
-        warmupSteps,
-        totalSteps: config.steps,
-      })
-      : schedules.constant(learningRate);
-    this.#schedule = (step) =>
-      step < warmupSteps ? learningRate * (step + 1) / warmupSteps : rest(step);
-    this.#rngs = {
-      timesteps: new Rng(config.seed, STREAM.timesteps),
-      noise: new Rng(config.seed, STREAM.noise),
-      dropout: new Rng(config.seed, STREAM.dropout),
-    };
-  }
-
-  /** Learning rate of a step, counted from 0. */
-  learningRate(step: number): number {
-    return this.#schedule(step);
-  }
-
-  /** Steps whose losses `takeLosses` has not returned yet. */
-  get pendingSteps(): number {
-    return this.#rows.length + this.#unread;
-  }
-
-  /** Memory and work of a step; undefined before the first. */
-  get stepInfo(): CaptureInfo | undefined {
-    return this.#captured?.info;
-  }
-
-  /** One optimizer step on a batch. Nothing is waited for. */
-  train({ images, labels }: Batch): void {
-    this.#captured ??= this.#capture();
-    this.optimizer.learningRate = this.learningRate(this.step);
-    this.#captured.replay({ images, labels });
-    this.#unread++;
-    this.step++;
-  }
-
-  #capture(): CapturedStep<StepInput, "loss" | "norm"> {
-    const { config, shape, diffusion } = this;
-    const n = config.batchSize;
-    const { timesteps: drawT, noise: drawNoise, dropout: rng } = this.#rngs;
-    const parameters = this.unet.parameters();
-    const { gradientClip } = config.optimizer;
-    return capture(({ images, labels }: Record<StepInput, Tensor>) => {
-      const t = drawT.integers([n], 0, diffusion.timesteps);
-      const y = config.conditional ? labels : undefined;
-      const denoise = (x: Tensor, t: Tensor) =>
-        this.unet.forward(x, t, { y, training: true, rng });
-      const forward = () => diffusion.loss(denoise, images, t, drawNoise);
-      const loss = config.storage === "f16"
-        ? autocast("f16", forward)
-        : forward();
-      const found = gradients(loss, parameters);
-      const { norm, scale } = clipScale(found, gradientClip || Infinity);
-      this.optimizer.step(found, { scale, ema: this.ema });
-      return { loss: loss.detach(), norm };
-    }, {
-      inputs: {
-        images: { shape: [n, shape.channels, shape.height, shape.width] },
-        labels: { shape: [n], dtype: "i32" },
-      },
-      rows: Math.max(64, config.logEvery),
-    });
-  }
-
-  /** Mean loss and gradient norm since the last call; waits for the device. */
-  async takeLosses(): Promise<{ loss: number; gradNorm: number }> {
-    await this.#readRows();
-    const rows = this.#rows.splice(0);
-    const mean = (column: 0 | 1) =>
-      rows.reduce((sum, row) => sum + row[column], 0) / rows.length;
-    return { loss: mean(0), gradNorm: mean(1) };
-  }
-
-  async #readRows(): Promise<void> {
-    const outputs = await this.#captured?.outputs() ?? [];
-    for (const { loss, norm } of outputs) this.#rows.push([loss[0]!, norm[0]!]);
-    this.#unread = 0;
-  }
-
-  /** `sample` with the moving average for weights. Classes are drawn in turn. */
-  sampleEma(options: Omit<SampleOptions, "classes">): Promise<
-    Uint8Array<ArrayBuffer> | undefined
-  > {
-    const { length } = this.shape.classNames;
-    const classes = this.config.conditional
-      ? Int32Array.from({ length: options.count }, (_, i) => i % length)
-      : undefined;
-    return this.ema.withWeights(() => this.sample({ ...options, classes }));
-  }
-
-  /** All that `restore` needs, as a safetensors file. */
-  async checkpoint(): Promise<Uint8Array> {
-    await this.#readRows();
-    const pending: HostTensor = {
-      dtype: "f32",
-      shape: [this.#rows.length, 2],
-      data: Float32Array.from(this.#rows.flat()),
-    };
-    return await saveSafetensors({
-      ...this.unet.stateDict("model."),
-      ...this.ema.stateDict("ema."),
-      ...this.optimizer.stateDict("optimizer."),
-      "train.pending": pending,
-    }, {
-      format: FORMAT,
-      step: String(this.step),
-      seconds: String(this.seconds),
-      rng: JSON.stringify(
-        Object.fromEntries(
-          Object.entries(this.#rngs).map(([name, { state }]) => [name, state]),
-        ),
-      ),
-      config: JSON.stringify(this.config),
-      shape: JSON.stringify(this.shape),
-    });
-  }
-
-  /**
-   * Takes over a checkpoint of the same configuration.
-   *
-   * @param path For messages.
-   * @throws {SyntaxError} If the file is not a whole checkpoint.
-   * @throws {TypeError} If it is of another architecture; the message names the differences.
-   */
-  restore(bytes: Uint8Array<ArrayBuffer>, path: string): void {
-    const { tensors, step, seconds, rng } = readCheckpoint(bytes, path);
-    const { "train.pending": pending, ...rest } = tensors;
-    this.unet.loadStateDict(under("model.", rest));
-    this.ema.loadStateDict(under("ema.", rest));
-    this.optimizer.loadStateDict(under("optimizer.", rest));
-    for (const [name, generator] of Object.entries(this.#rngs)) {
-      generator.state = rng[name]!;
-    }
-    const data = pending?.data ?? [];
-    this.#rows = Array.from(
-      { length: data.length / 2 },
-      (_, i) => [data[2 * i]!, data[2 * i + 1]!],
-    );
-    this.step = step;
-    this.seconds = seconds;
-  }
-}
-
-function under<T>(
-  prefix: string,
-  entries: Record<string, T>,
-): Record<string, T> {
-  return Object.fromEntries(
-    Object.entries(entries).flatMap(([name, value]) =>
-      name.startsWith(prefix) ? [[name.slice(prefix.length), value]] : []
-    ),
-  );
-}
-
-interface Checkpoint {
-  tensors: Record<string, HostTensor>;
-  step: number;
-  seconds: number;
-  rng: Record<string, RngState>;
-  config: DdpmConfig;
-  shape: DataShape;
-}
-
-function readCheckpoint(
-  bytes: Uint8Array<ArrayBuffer>,
-  path: string,
-): Checkpoint {
-  const { tensors, metadata } = parse(bytes, path);
-  if (metadata.format !== FORMAT) {
-    throw new SyntaxError(
-      `Cannot read ${path} as it is no checkpoint of train ddpm: its format is ` +
-        `${metadata.format ?? "not given"}, want ${FORMAT}`,
-    );
-  }
-  return {
-    tensors,
-    step: Number(metadata.step),
-    seconds: Number(metadata.seconds),
-    rng: JSON.parse(metadata.rng!),
-    config: checkConfig(ddpmSchema, JSON.parse(metadata.config!), path),
-    shape: JSON.parse(metadata.shape!),
-  };
-}
-
-function parse(bytes: Uint8Array<ArrayBuffer>, path: string) {
-  try {
-    return parseSafetensors(bytes);
-  } catch (error) {
-    throw new SyntaxError(`Cannot read ${path}: ${(error as Error).message}`, {
-      cause: error,
-    });
-  }
 }
 
 /**
@@ -433,19 +239,21 @@ function parse(bytes: Uint8Array<ArrayBuffer>, path: string) {
  *
  * @param path For messages.
  * @param ema Whether to take the moving average of the weights.
- * @throws {SyntaxError} If the file is not a whole checkpoint.
+ * @throws {SyntaxError} If the file is not a whole checkpoint of a diffusion model.
  */
 export function loadDdpm(
   bytes: Uint8Array<ArrayBuffer>,
   path: string,
   ema: boolean,
 ): { model: DdpmModel; step: number } {
-  const { tensors, step, config, shape } = readCheckpoint(bytes, path);
-  const model = new DdpmModel(config, shape);
-  const { num_updates: _, ...weights } = under(
-    ema ? "ema." : "model.",
-    tensors,
-  );
-  model.unet.loadStateDict(weights);
-  return { model, step };
+  const checkpoint = readCheckpoint(bytes, path);
+  if (checkpoint.model !== "ddpm") {
+    throw new SyntaxError(
+      `Cannot use ${path} as it is a checkpoint of ${checkpoint.model}, not of ddpm`,
+    );
+  }
+  const config = checkConfig(ddpmSchema, checkpoint.config, path);
+  const model = new DdpmModel(config, checkpoint.shape);
+  loadWeights(model.network, checkpoint, ema);
+  return { model, step: checkpoint.step };
 }

@@ -3,113 +3,157 @@
  *
  * @module
  */
-import { UsageError } from "./_cli.ts";
 import { z } from "./_config.ts";
+import { checkNetwork, networkKeys, NETWORKS } from "./_network_config.ts";
+import {
+  count,
+  share,
+  STEPS_OR_EPOCHS,
+  trainingKeys,
+} from "./_training_config.ts";
 
-const count = z.int().min(1);
-const share = z.number().min(0).max(1);
-const belowOne = z.number().min(0).lt(1);
+const beta = z.number().gt(0).lt(1);
+const sigma = z.number().min(0);
 
-/** The noise predictor, a U-Net (Ho et al. 2020, appendix B). */
-const unet = z.strictObject({
-  channels: count.default(32), // of the first level
-  multipliers: z.array(count).min(1).default([1, 2, 2]), // of `channels`, per level
-  resBlocks: count.default(1), // per level
-  attentionLevels: z.array(z.int().min(0)).default([1]), // 0 is full resolution
-  groups: count.default(8), // of every GroupNorm
-  dropout: belowOne.default(0),
-});
+/** Ways to take noise away, by the names of `--sampler`. */
+export const SAMPLERS = [
+  "ddpm",
+  "ddim",
+  "dpmpp",
+  "heun",
+  "euler-ancestral",
+] as const;
 
-/** The noising process and its reversal. */
+/** Which levels of noise a sampler visits. */
+export const SPACINGS = [
+  "even",
+  "stride",
+  "quad",
+  "linspace",
+  "karras",
+] as const;
+
+/** The noising process, and what the network predicts of it. */
 const diffusion = z.strictObject({
   timesteps: z.int().min(2).default(1000), // T
-  schedule: z.enum(["linear", "cosine"]).default("linear"),
-  betaStart: z.number().gt(0).lt(1).default(1e-4), // linear only
-  betaEnd: z.number().gt(0).lt(1).default(0.02), // linear only
-  variance: z.enum(["fixedlarge", "fixedsmall"]).default("fixedlarge"), // β_t or β̃_t
-  clipDenoised: z.boolean().default(true), // x̂₀ to [-1, 1] while sampling
+  schedule: z.enum([
+    "linear",
+    "rescaled-linear", // linear, with ends scaled by 1000 / T
+    "cosine",
+    "sigmoid",
+    "scaled-linear", // of latent diffusion
+    "quad",
+    "const",
+    "warmup10",
+    "warmup50",
+    "jsd", // ends in pure noise: not while predicting noise
+  ]).default("linear"),
+  betaStart: beta.optional(), // default: the schedule's own
+  betaEnd: beta.optional(), // default: the schedule's own
+  maxBeta: beta.optional(), // betas are clipped to it; default: the schedule's own
+  prediction: z.enum(["eps", "x0", "v"]).default("eps"),
+  variance: z.enum(["fixedlarge", "fixedsmall", "learned-range"]).default(
+    "fixedlarge",
+  ), // of a step back: β_t, β̃_t, or between them
 });
 
-/** AdamW; with `weightDecay` 0 it is Adam. */
-const optimizer = z.strictObject({
-  learningRate: z.number().gt(0).default(2e-4),
-  weightDecay: z.number().min(0).default(0),
-  betas: z.tuple([belowOne, belowOne]).default([0.9, 0.999]),
-  eps: z.number().gt(0).default(1e-8),
-  warmupSteps: z.int().min(0).default(0), // linear from 0
-  schedule: z.enum(["constant", "cosine"]).default("constant"), // after the warm-up
-  gradientClip: z.number().min(0).default(1), // global norm; 0 is off
+/** What is minimised. */
+const loss = z.strictObject({
+  type: z.enum(["simple", "hybrid", "vlb", "edm"]).default("simple"),
+  weighting: z.enum(["none", "min-snr"]).default("none"),
+  gamma: z.number().gt(0).default(5), // of min-snr
+  vlbWeight: z.number().gt(0).default(1e-3), // of hybrid
+  timesteps: z.enum(["uniform", "importance"]).default("uniform"), // how t is drawn
+  firstTimestep: z.int().min(0).default(0), // the smallest t that is drawn
 });
 
-/** The moving average of the weights, which samples are drawn with. */
-const ema = z.strictObject({
-  decay: belowOne.default(0.9999),
-  warmup: z.boolean().default(true), // min(decay, (1 + step) / (10 + step))
+/** Preconditioning and noise levels of Karras et al. 2022; for `loss.type` edm. */
+const edm = z.strictObject({
+  sigmaData: z.number().gt(0).default(0.5), // standard deviation of the pixels
+  pMean: z.number().default(-1.2), // of ln σ
+  pStd: z.number().gt(0).default(1.2), // of ln σ
+  weighting: z.enum(["edm", "soft-min-snr"]).default("edm"),
 });
 
 /** How the sample grids of a run are drawn. */
 const samples = z.strictObject({
   count: count.default(64),
-  sampler: z.enum(["ddpm", "ddim"]).default("ddim"),
-  steps: count.default(50), // of ddim; ddpm takes all timesteps
+  sampler: z.enum(SAMPLERS).default("ddim"),
+  steps: count.default(50), // network evaluations, or twice as many with heun
   eta: share.default(0), // of ddim: 0 deterministic, 1 as noisy as ddpm
+  spacing: z.enum(SPACINGS).optional(), // default: the sampler's own
+  threshold: z.enum(["static", "dynamic", "none"]).default("static"), // of predicted images
+  guidance: z.number().min(0).default(1), // classifier-free; 1 is off
+  guidanceInterval: z.tuple([sigma, sigma]).optional(), // σ of levels with guidance
+  churn: z.number().min(0).default(0), // of heun
+});
+
+/** How bits/dim on held-out data are estimated while training. */
+const evaluation = z.strictObject({
+  count: count.default(256), // images
+  timesteps: count.default(20), // network evaluations per image
 });
 
 /** The schema of `train ddpm`: strict, with defaults for all but the essentials. */
 export const ddpmSchema = z.strictObject({
   model: z.literal("ddpm").default("ddpm"),
-  dataset: z.string().min(1),
-  classes: z.array(z.union([z.string(), z.int().min(0)])).default([]), // empty: all
+  ...trainingKeys,
   conditional: z.boolean().default(false),
-  seed: z.int().min(0).max(2 ** 32 - 1).default(0),
-  steps: count.default(10_000), // optimizer steps
-  epochs: z.number().gt(0).optional(), // instead of steps, see resolveSteps
-  batchSize: count.default(64), // images per step
-  storage: z.enum(["f32", "f16"]).default("f32"), // of activations kept for gradients; sums are f32
-  imageSize: count.optional(), // pixels; default: as the data set
-  unet: unet.prefault({}),
+  labelDropout: share.default(0), // share of examples without their class, for guidance
+  selfConditioning: z.boolean().default(false), // the network sees its last prediction
+  ...networkKeys,
   diffusion: diffusion.prefault({}),
-  optimizer: optimizer.prefault({}),
-  ema: ema.prefault({}),
-  augment: z.strictObject({
-    // auto: where the data set says that a mirrored image is plausible
-    horizontalFlip: z.union([z.literal("auto"), z.boolean()]).default("auto"),
-  }).prefault({}),
-  logEvery: count.default(10), // steps between lines of metrics.jsonl
-  sampleEvery: z.int().min(0).default(500), // steps between grids; 0 is never
-  checkpointEvery: count.default(500), // steps; the last step always
-  keepCheckpoints: count.default(2),
+  loss: loss.prefault({}),
+  edm: edm.prefault({}),
   samples: samples.prefault({}),
+  evaluation: evaluation.prefault({}),
 }).superRefine((config, context) => {
-  const { unet, diffusion, samples } = config;
   const wrong = (path: string[], message: string) =>
     context.addIssue({ code: "custom", path, message });
-  for (const multiplier of unet.multipliers) {
-    if (unet.channels * multiplier % unet.groups !== 0) {
-      wrong(
-        ["unet", "groups"],
-        `a divisor of the channels of every level, ${
-          unet.multipliers.map((m) => m * unet.channels).join(", ")
-        }`,
-      );
-      break;
-    }
+  checkNetwork(config, wrong);
+  const { diffusion, samples, loss } = config;
+  const { betaStart, betaEnd, timesteps } = diffusion;
+  if (betaStart !== undefined && betaEnd !== undefined && betaStart > betaEnd) {
+    wrong(["diffusion", "betaStart"], `at most betaEnd, ${betaEnd}`);
   }
-  if (unet.attentionLevels.some((level) => level >= unet.multipliers.length)) {
+  if (loss.type !== "edm" && samples.steps > timesteps) {
+    wrong(["samples", "steps"], `at most diffusion.timesteps, ${timesteps}`);
+  }
+  if (loss.firstTimestep >= timesteps) {
+    wrong(["loss", "firstTimestep"], `below diffusion.timesteps, ${timesteps}`);
+  }
+  if (diffusion.schedule === "jsd" && diffusion.prediction === "eps") {
     wrong(
-      ["unet", "attentionLevels"],
-      `levels from 0 to ${
-        unet.multipliers.length - 1
-      }, as multipliers has ${unet.multipliers.length}`,
+      ["diffusion", "prediction"],
+      "x0 or v with schedule jsd, whose last step leaves nothing but noise",
     );
   }
-  if (diffusion.betaStart > diffusion.betaEnd) {
-    wrong(["diffusion", "betaStart"], `at most betaEnd, ${diffusion.betaEnd}`);
-  }
-  if (samples.sampler === "ddim" && samples.steps > diffusion.timesteps) {
+  const learned = diffusion.variance === "learned-range";
+  if (loss.type === "edm" && learned) {
     wrong(
-      ["samples", "steps"],
-      `at most diffusion.timesteps, ${diffusion.timesteps}`,
+      ["diffusion", "variance"],
+      "fixedlarge or fixedsmall with loss.type edm, which trains no variance",
+    );
+  }
+  if (loss.type === "simple" && learned) {
+    wrong(
+      ["loss", "type"],
+      "hybrid or vlb with diffusion.variance learned-range, which simple does not train",
+    );
+  }
+  if (loss.type === "hybrid" && !learned) {
+    wrong(
+      ["diffusion", "variance"],
+      "learned-range with loss.type hybrid, which adds only what trains the variance",
+    );
+  }
+  if (config.labelDropout > 0 && !config.conditional) {
+    wrong(["conditional"], "true with labelDropout");
+  }
+  if (samples.guidance !== 1 && config.labelDropout === 0) {
+    wrong(
+      ["labelDropout"],
+      "above 0, such as 0.1, with samples.guidance: it also needs predictions without a class",
     );
   }
 });
@@ -117,8 +161,8 @@ export const ddpmSchema = z.strictObject({
 /** A complete configuration of `train ddpm`. */
 export type DdpmConfig = z.output<typeof ddpmSchema>;
 
-/** For `resolveConfig`: `epochs` given by a stronger source replaces `steps`, and the reverse. */
-export const DDPM_EXCLUSIVE = [["steps", "epochs"]] as const;
+/** For `resolveConfig`: keys of which a stronger source's replaces the others. */
+export const DDPM_EXCLUSIVE = [STEPS_OR_EPOCHS, NETWORKS] as const;
 
 /** For `resolveConfig`: what the names of the presets begin with. */
 export const DDPM_PRESET_PREFIX = "ddpm-";
@@ -139,40 +183,4 @@ const PRESETS = new Map([
  */
 export function ddpmPresetOf(dataset: string): string {
   return PRESETS.get(dataset) ?? "ddpm-cifar10";
-}
-
-/**
- * Replaces `epochs` by steps, once the number of images is known.
- *
- * @param config Any; without `epochs` it is returned as it is.
- * @param imageCount Images in one epoch.
- * @returns A configuration without `epochs`; `steps` = ⌈epochs · images / batchSize⌉.
- */
-export function resolveSteps(
-  config: DdpmConfig,
-  imageCount: number,
-): DdpmConfig {
-  const { epochs, ...rest } = config;
-  if (epochs === undefined) return config;
-  const steps = Math.max(1, Math.ceil(epochs * imageCount / config.batchSize));
-  return { ...rest, steps };
-}
-
-/**
- * Checks that the image can be halved once per level of the U-Net but the last.
- *
- * @param config For `unet.multipliers`.
- * @param size Height and width of the images, in pixels.
- * @throws {UsageError} If a level would have half a pixel.
- */
-export function checkImageSize(
-  config: DdpmConfig,
-  size: { readonly height: number; readonly width: number },
-): void {
-  const levels = config.unet.multipliers.length;
-  const factor = 2 ** (levels - 1);
-  if (size.height % factor === 0 && size.width % factor === 0) return;
-  throw new UsageError(
-    `Cannot use ${levels} levels (unet.multipliers) as the image must be a multiple of ${factor} pixels: it is ${size.height} × ${size.width}`,
-  );
 }

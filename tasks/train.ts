@@ -12,6 +12,7 @@ import {
   deviceInfo,
   loadDataset,
   memory,
+  type Split,
   sync,
   turn,
 } from "../mod.ts";
@@ -26,22 +27,15 @@ import {
   userPath,
 } from "./_cli.ts";
 import { checkConfig, resolveConfig } from "./_config.ts";
-import { DdpmTrainer, shapeOf } from "./_ddpm.ts";
-import {
-  checkImageSize,
-  DDPM_EXCLUSIVE,
-  DDPM_PRESET_PREFIX,
-  type DdpmConfig,
-  ddpmPresetOf,
-  ddpmSchema,
-  resolveSteps,
-} from "./_ddpm_config.ts";
 import { readPixels, saveGif, saveGrid } from "./_images.ts";
+import { type ModelKind, MODELS } from "./_models.ts";
 import { curveOf, saveCurves } from "./_plots.ts";
 import { Progress } from "./_progress.ts";
 import { RunFolder, runName } from "./_run_folder.ts";
 import { taskInfo } from "./_tasks.ts";
 import { formatBytes, formatDuration } from "./_text.ts";
+import { shapeOf, Trainer } from "./_trainer.ts";
+import { resolveSteps, type TrainingConfig } from "./_training_config.ts";
 import { useTuned } from "./_tuned.ts";
 
 /** What `deno task train` accepts. */
@@ -50,7 +44,7 @@ export const command = defineCommand({
   positionals: [{
     name: "model",
     description: "What to train",
-    choices: ["ddpm"],
+    choices: Object.keys(MODELS),
   }],
   flags: {
     ...deviceFlag,
@@ -121,17 +115,21 @@ export const command = defineCommand({
 type Flags = Parsed<typeof command.flags>["flags"];
 
 /** The configuration of a new run. */
-async function newConfig(flags: Flags): Promise<DdpmConfig> {
+async function newConfig(
+  kind: ModelKind,
+  flags: Flags,
+): Promise<TrainingConfig> {
   const config = flags.config === undefined
     ? undefined
     : userPath(flags.config);
-  return await resolveConfig({
-    schema: ddpmSchema,
-    preset: flags.preset ?? ddpmPresetOf(flags.dataset ?? "digits"),
-    presetPrefix: DDPM_PRESET_PREFIX,
+  const { schema, exclusive, presetPrefix } = kind;
+  const resolved = await resolveConfig({
+    schema,
+    preset: flags.preset ?? kind.presetOf(flags.dataset ?? "digits"),
+    presetPrefix,
     configFile: config,
     sets: flags.set,
-    exclusive: DDPM_EXCLUSIVE,
+    exclusive,
     flags: {
       dataset: flags.dataset,
       classes: flags.class,
@@ -142,6 +140,7 @@ async function newConfig(flags: Flags): Promise<DdpmConfig> {
       seed: flags.seed,
     },
   });
+  return resolved as unknown as TrainingConfig;
 }
 
 /** The folder that `--resume` means. */
@@ -171,7 +170,8 @@ async function folderToResume(flags: Flags): Promise<RunFolder> {
 }
 
 async function loadData(
-  config: DdpmConfig,
+  config: TrainingConfig,
+  split: Split,
   flags: Flags,
   quiet: boolean,
 ): Promise<Dataset> {
@@ -179,7 +179,7 @@ async function loadData(
   let file = "";
   const dataset = await asUsage(() =>
     loadDataset(config.dataset as DatasetName, {
-      split: "train",
+      split,
       classes: config.classes.length > 0 ? config.classes : undefined,
       size: config.imageSize,
       dataDir: flags.dataDir === undefined
@@ -236,10 +236,10 @@ class Stopwatch {
 
 /** A run under way: what the loop in `main` does besides training. */
 class Session {
-  readonly trainer: DdpmTrainer;
+  readonly trainer: Trainer;
   readonly run: RunFolder;
   readonly dataset: Dataset;
-  readonly config: DdpmConfig;
+  readonly config: TrainingConfig;
   readonly watch: Stopwatch;
   /** Prints a line for people. */
   readonly say: (text: string) => void;
@@ -248,7 +248,7 @@ class Session {
   #stepsOfLap = 0;
 
   constructor(
-    trainer: DdpmTrainer,
+    trainer: Trainer,
     run: RunFolder,
     dataset: Dataset,
     say: (text: string) => void,
@@ -256,7 +256,7 @@ class Session {
     this.trainer = trainer;
     this.run = run;
     this.dataset = dataset;
-    this.config = trainer.config;
+    this.config = trainer.model.config;
     this.watch = new Stopwatch(trainer.seconds);
     this.say = say;
   }
@@ -271,12 +271,12 @@ class Session {
   async train(batches: Batches): Promise<void> {
     const { trainer } = this;
     const batch = batches.batch(trainer.step);
-    if (trainer.stepInfo) trainer.train(batch);
+    if (trainer.stepInfo) await trainer.train(batch);
     else {
       await this.watch.pause(async () => {
         this.say("Compiling kernels …");
         const start = performance.now();
-        trainer.train(batch);
+        await trainer.train(batch);
         await sync();
         const seconds = (performance.now() - start) / 1000;
         const { dispatches, arenaBytes } = trainer.stepInfo!;
@@ -300,14 +300,14 @@ class Session {
   async log(): Promise<string> {
     const { trainer, config, dataset, run } = this;
     const { step } = trainer;
-    const { loss, gradNorm } = await trainer.takeLosses();
+    const { loss, ...rest } = await trainer.takeLosses();
     const rate = this.#stepsOfLap * config.batchSize / this.watch.lap();
     this.#stepsOfLap = 0;
     await run.appendMetrics({
       step,
       epoch: Number((step * config.batchSize / dataset.length).toFixed(3)),
       loss,
-      grad_norm: gradNorm,
+      ...rest,
       learning_rate: trainer.learningRate(step - 1),
       images_per_second: Number(rate.toFixed(2)),
     });
@@ -324,22 +324,15 @@ class Session {
 
   /** Draws the grid of the present step, unless it is there or Ctrl-C comes first. */
   async draw(): Promise<void> {
-    const { trainer, run, dataset, config } = this;
+    const { trainer, run, dataset } = this;
     const path = run.samplesPath(trainer.step);
     if (await exists(path)) return;
-    const { count, sampler, steps, eta } = config.samples;
-    const { channels, height, width } = dataset;
     await this.watch.pause(async () => {
-      const bytes = await trainer.sampleEma({
-        count,
-        seed: config.seed,
-        sampler,
-        steps: sampler === "ddim" ? steps : undefined,
-        eta,
-        isCancelled: () => this.interrupted,
-      });
-      if (!bytes) return;
+      const picture = await trainer.picture(() => this.interrupted);
+      if (!picture) return;
       await Deno.mkdir(run.file("samples"), { recursive: true });
+      const { channels, height, width } = dataset;
+      const { bytes, count } = picture;
       await saveGrid(path, bytes, { count, channels, height, width });
     });
   }
@@ -363,7 +356,7 @@ class Session {
     const lines = await run.readMetrics();
     await saveCurves(run, [curveOf(lines, "loss", "training loss")], {
       title: `${run.name}: training loss`,
-      yTitle: "mean squared error of the predicted noise",
+      yTitle: trainer.model.lossTitle,
       logY: true,
     });
     const frames = [];
@@ -377,7 +370,7 @@ class Session {
       model: config.model,
       dataset: config.dataset,
       steps: trainer.step,
-      parameters: trainer.unet.parameterCount,
+      parameters: trainer.model.network.parameterCount,
       trainingSeconds: Number(this.watch.totalSeconds.toFixed(3)),
       imagesPerSecond: last?.images_per_second,
       loss: last?.loss,
@@ -392,15 +385,16 @@ class Session {
 
 /** The run to continue, and what it was started with. */
 async function resume(
+  kind: ModelKind,
   flags: Flags,
-): Promise<{ run: RunFolder; config: DdpmConfig; checksum: unknown }> {
+): Promise<{ run: RunFolder; config: TrainingConfig; checksum: unknown }> {
   const run = await folderToResume(flags);
   const before = await run.readConfig();
   const config = checkConfig(
-    ddpmSchema,
+    kind.schema,
     before.config,
     run.file("config.yaml"),
-  );
+  ) as unknown as TrainingConfig;
   const { steps = config.steps } = flags;
   return {
     run,
@@ -410,7 +404,10 @@ async function resume(
 }
 
 /** Makes the folder of a new run. */
-async function newRun(flags: Flags, config: DdpmConfig): Promise<RunFolder> {
+async function newRun(
+  flags: Flags,
+  config: TrainingConfig,
+): Promise<RunFolder> {
   if (flags.out !== undefined) {
     return await RunFolder.create(userPath(flags.out));
   }
@@ -423,7 +420,7 @@ async function newRun(flags: Flags, config: DdpmConfig): Promise<RunFolder> {
 
 /** Brings a trainer to the last checkpoint of its run. */
 async function restore(
-  trainer: DdpmTrainer,
+  trainer: Trainer,
   run: RunFolder,
   say: (text: string) => void,
 ): Promise<void> {
@@ -437,7 +434,7 @@ async function restore(
   } else {say(
       "warning: the run has no checkpoint yet: it starts again at step 0",
     );}
-  const { steps } = trainer.config;
+  const { steps } = trainer.model.config;
   if (trainer.step > steps) {
     throw new UsageError(
       `--steps must be at least the ${trainer.step} steps done: given ${steps}`,
@@ -452,15 +449,17 @@ async function restore(
  * @param parsed The command line.
  */
 export async function main(
-  { flags, json }: Parsed<typeof command.flags>,
+  { positionals, flags, json }: Parsed<typeof command.flags>,
 ): Promise<void> {
   useTuned();
+  const name = positionals[0]!, kind = MODELS[name]!;
   const say = (text: string) => json ? undefined : console.error(text);
-  const resumed = flags.resume !== undefined ? await resume(flags) : undefined;
-  let config = resumed?.config ?? await newConfig(flags);
-  const dataset = await loadData(config, flags, json);
+  const resumed = flags.resume !== undefined
+    ? await resume(kind, flags)
+    : undefined;
+  let config = resumed?.config ?? await newConfig(kind, flags);
+  const dataset = await loadData(config, "train", flags, json);
   config = resolveSteps(config, dataset.length);
-  checkImageSize(config, dataset);
   for (const warning of dataset.warnings) say(`warning: ${warning}`);
   if (resumed && resumed.checksum !== dataset.checksum) {
     throw new UsageError(
@@ -468,17 +467,18 @@ export async function main(
         `is ${dataset.checksum}, was ${resumed.checksum}`,
     );
   }
-  const trainer = new DdpmTrainer(config, shapeOf(dataset));
+  const model = await kind.create(config, shapeOf(dataset));
+  const trainer = new Trainer(model);
   const run = resumed?.run ?? await newRun(flags, config);
   say(
-    `Training ddpm on ${dataset.title}${
+    `Training ${name} on ${dataset.title}${
       config.classes.length > 0 ? ` (${config.classes.join(", ")})` : ""
     }: ${dataset.length} images ${dataset.width} × ${dataset.height} × ${dataset.channels}, ` +
       `${
-        trainer.unet.parameterCount.toLocaleString("en")
+        model.network.parameterCount.toLocaleString("en")
       } parameters, ${deviceInfo().adapter}`,
   );
-  say(trainer.scheduleReport());
+  for (const line of model.report()) say(line);
   say(`Run folder: ${run.path}`);
   if (resumed) await restore(trainer, run, say);
   await run.writeConfig(config, {
@@ -527,7 +527,7 @@ export async function main(
   if (session.interrupted) {
     await session.save();
     say(
-      `Stopped after step ${trainer.step}. Continue: ${commandName()} train ddpm --resume ${run.path}`,
+      `Stopped after step ${trainer.step}. Continue: ${commandName()} train ${name} --resume ${run.path}`,
     );
     return;
   }

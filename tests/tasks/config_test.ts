@@ -7,13 +7,13 @@ import {
   z,
 } from "../../tasks/_config.ts";
 import {
-  checkImageSize,
   DDPM_EXCLUSIVE,
   DDPM_PRESET_PREFIX,
   ddpmPresetOf,
   ddpmSchema,
-  resolveSteps,
 } from "../../tasks/_ddpm_config.ts";
+import { checkImageSize } from "../../tasks/_network_config.ts";
+import { resolveSteps } from "../../tasks/_training_config.ts";
 import { parse, stringify } from "../../tasks/_yaml.ts";
 
 const DDPM = {
@@ -59,13 +59,13 @@ Deno.test("resolveConfig() lets preset < file < --set < flags", async () => {
     }));
   equal(config.dataset, "digits"); // preset; a flag not given changes nothing
   equal(config.batchSize, 2); // file
-  equal(config.unet.groups, 4);
-  equal(config.unet.channels, 24); // --set
+  equal(config.unet!.groups, 4);
+  equal(config.unet!.channels, 24); // --set
   deepEqual(config.classes, ["cat", 6]);
   equal(config.steps, 40); // flag
   equal(config.samples.count, 9);
-  deepEqual(config.unet.multipliers, [1, 2]); // preset, beside the file's keys
-  equal(config.diffusion.betaEnd, 0.02); // schema
+  deepEqual(config.unet!.multipliers, [1, 2]); // preset, beside the file's keys
+  equal(config.diffusion.prediction, "eps"); // schema
 });
 
 Deno.test("resolveConfig() lets epochs and steps replace each other, not stand together", async () => {
@@ -131,15 +131,17 @@ Deno.test("resolveConfig() says what a value must be, and what is there", async 
       "unet.attentionLevels must be levels from 0 to 1, as multipliers has 2",
     "samples.steps=2000":
       "samples.steps must be at most diffusion.timesteps, 1000",
-    "diffusion.betaStart=0.5":
-      "diffusion.betaStart must be at most betaEnd, 0.02",
   };
   for (const [set, want] of Object.entries(cases)) {
     equal(await refusal(set), `${want}: given --set ${set}`);
   }
   equal(
+    await refusal("diffusion.betaStart=0.5", "diffusion.betaEnd=0.1"),
+    "diffusion.betaStart must be at most betaEnd, 0.1: given --set diffusion.betaStart=0.5",
+  );
+  match(
     await refusal("diffusion.schedule=cosin"),
-    'diffusion.schedule must be linear or cosine: given --set diffusion.schedule=cosin: did you mean "cosine"?',
+    /^diffusion\.schedule must be linear, .* or jsd: given --set diffusion\.schedule=cosin: did you mean "cosine"\?$/,
   );
   equal(
     await refusal("unet.channels=10"),
@@ -197,6 +199,32 @@ Deno.test("resolveConfig() suggests the preset that was meant", async () => {
   }
 });
 
+Deno.test("resolveConfig() lets one network replace another", async () => {
+  const { unet, diffusion } = await withFile(
+    "unet: { channels: 8, groups: 2 }\n",
+    (configFile) => resolveConfig({ ...DDPM, configFile }),
+  );
+  deepEqual([unet!.channels, unet!.multipliers], [8, [1, 2]]); // merged with the preset's
+  equal(diffusion.schedule, "cosine");
+});
+
+Deno.test("resolveConfig() says which settings do not go together", async () => {
+  const cases: [string[], string][] = [
+    [["samples.guidance=2"], "labelDropout must be above 0, such as 0.1"],
+    [["labelDropout=0.1"], "conditional must be true with labelDropout"],
+    [["diffusion.schedule=jsd"], "diffusion.prediction must be x0 or v"],
+    [
+      ["diffusion.variance=learned-range"],
+      "loss.type must be hybrid or vlb",
+    ],
+    [["loss.type=hybrid"], "diffusion.variance must be learned-range"],
+    [["loss.firstTimestep=1000"], "loss.firstTimestep must be below"],
+  ];
+  for (const [sets, want] of cases) {
+    ok((await refusal(...sets)).startsWith(want), await refusal(...sets));
+  }
+});
+
 Deno.test("every preset fits the schema, and each data set has its own", async () => {
   const presets = await listPresets(DDPM_PRESET_PREFIX);
   ok(presets.length >= 5);
@@ -243,7 +271,10 @@ Deno.test("checkImageSize() wants every level to halve the image", async () => {
     checkImageSize(config, { height: 28, width: 28 });
     ok(false);
   } catch (error) {
-    match((error as Error).message, /multiple of 8 pixels: it is 28 × 28$/);
+    match(
+      (error as Error).message,
+      /multiples of 8 pixels: they are 28 × 28\. Use fewer levels/,
+    );
   }
 });
 

@@ -1,0 +1,58 @@
+/**
+ * The kinds of model that `train` knows.
+ *
+ * @module
+ */
+import type { Exclusive, z } from "./_config.ts";
+import { DdpmModel } from "./_ddpm.ts";
+import {
+  DDPM_EXCLUSIVE,
+  DDPM_PRESET_PREFIX,
+  ddpmPresetOf,
+  ddpmSchema,
+} from "./_ddpm_config.ts";
+import { checkImageSize } from "./_network_config.ts";
+import type { DataShape, Trainable } from "./_trainer.ts";
+import type { TrainingConfig } from "./_training_config.ts";
+
+/** What `train` needs to know of a kind of model. */
+export interface ModelKind<S extends z.ZodObject = z.ZodObject> {
+  /** Of the configuration. */
+  readonly schema: S;
+  /** As `resolveConfig` takes it. */
+  readonly exclusive: Exclusive;
+  /** What the names of its presets begin with. */
+  readonly presetPrefix: string;
+  /** The preset for a data set, if none is asked for. */
+  presetOf(dataset: string): string;
+  /**
+   * Builds a model with its first weights.
+   *
+   * @throws {UsageError} If configuration and data do not fit.
+   */
+  create(
+    config: z.output<S>,
+    shape: DataShape,
+  ): Trainable | Promise<Trainable>;
+}
+
+/** For inference: a kind whose configuration is at least a `TrainingConfig`. */
+function kind<S extends z.ZodObject>(
+  it: z.output<S> extends TrainingConfig ? ModelKind<S> : never,
+): ModelKind {
+  return it as unknown as ModelKind;
+}
+
+/** By the name in `deno task train NAME`. */
+export const MODELS: Readonly<Record<string, ModelKind>> = {
+  ddpm: kind<typeof ddpmSchema>({
+    schema: ddpmSchema,
+    exclusive: DDPM_EXCLUSIVE,
+    presetPrefix: DDPM_PRESET_PREFIX,
+    presetOf: ddpmPresetOf,
+    create(config, shape) {
+      checkImageSize(config, shape);
+      return new DdpmModel(config, shape);
+    },
+  }),
+};

@@ -1,0 +1,396 @@
+/**
+ * Training of one network by gradient descent: optimizer, moving average, and everything that a
+ * checkpoint holds of them, so that a resumed run continues bit for bit. A training step is captured
+ * and replayed. What is minimised and what is drawn to look at is the model's business.
+ *
+ * @module
+ */
+import {
+  AdamW,
+  autocast,
+  type Batch,
+  capture,
+  type CapturedStep,
+  type CaptureInfo,
+  clipScale,
+  type Dataset,
+  Ema,
+  gradients,
+  type HostTensor,
+  type InputSpec,
+  type Module,
+  parseSafetensors,
+  type Rng,
+  type RngState,
+  saveSafetensors,
+  type Schedule,
+  schedules,
+  type Tensor,
+  type TypedArray,
+} from "../mod.ts";
+import type { TrainingConfig } from "./_training_config.ts";
+
+/** Value of the metadata key `format` of a checkpoint. */
+const FORMAT = "denoise-run-1";
+
+/** What describes the data to a model: stored in the checkpoint, so that sampling needs no flags. */
+export interface DataShape {
+  /** Image channels. */
+  channels: number;
+  /** Pixels. */
+  height: number;
+  /** Pixels. */
+  width: number;
+  /** Names of the classes trained on, by the network's ids. */
+  classNames: string[];
+}
+
+/** The shape of a data set as a model needs it. */
+export function shapeOf(dataset: Dataset): DataShape {
+  const { channels, height, width, classes, classNames } = dataset;
+  return {
+    channels,
+    height,
+    width,
+    classNames: classes.map((id) => classNames[id]!),
+  };
+}
+
+/** Images to look at. */
+export interface Picture {
+  /** 0 to 255, `[count, channels, height, width]`. */
+  bytes: Uint8Array<ArrayBuffer>;
+  /** Number of images. */
+  count: number;
+}
+
+/** A model as the trainer and the loop of `train` need it. */
+export interface Trainable<C extends TrainingConfig = TrainingConfig> {
+  /** As configured. */
+  readonly config: C;
+  /** Of the images. */
+  readonly shape: DataShape;
+  /** What is trained: its parameters and buffers are saved. */
+  readonly network: Module;
+  /** What the step draws with, by purpose; saved. */
+  readonly rngs: Readonly<Record<string, Rng>>;
+  /** What a step is given beside `images` (f32, in [-1, 1]) and `labels` (i32). */
+  readonly inputs?: Readonly<Record<string, InputSpec>>;
+  /** Values of the inputs for step `step`; default: those of the batch. */
+  prepare?(batch: Batch, step: number): Readonly<Record<string, TypedArray>>;
+  /**
+   * What is minimised, a scalar, and other numbers for the log; runs inside `capture`. Named tensors of
+   * one axis are handed to `observe` and not logged.
+   */
+  losses(
+    inputs: Readonly<Record<string, Tensor>>,
+    step: number,
+  ): Readonly<Record<string, Tensor>> & { readonly loss: Tensor };
+  /** Steps of one stage replay one captured step; default: all the same. */
+  stage?(step: number): string;
+  /** Given the outputs of every step as soon as it is done, which costs a wait for the device. */
+  observe?(outputs: Readonly<Record<string, TypedArray>>): void;
+  /** What else a checkpoint holds. */
+  extraState?(): Record<string, HostTensor>;
+  /** Takes over what `extraState` gave. */
+  restoreExtra?(state: Readonly<Record<string, HostTensor>>): void;
+  /** Lines about the model, printed before training. */
+  report(): string[];
+  /** What the loss is, for the axis of the curve. */
+  readonly lossTitle: string;
+  /** Draws a grid; undefined if cancelled, or missing if there is nothing to see. */
+  picture?(isCancelled: () => boolean): Promise<Picture | undefined>;
+  /** Numbers on held-out and on training data, for the metrics. */
+  evaluate?(
+    data: { readonly train: Dataset; readonly test?: Dataset },
+    isCancelled: () => boolean,
+  ): Promise<Record<string, number> | undefined>;
+  /** What the summary says besides. */
+  summary?(): Record<string, unknown>;
+}
+
+/** Outputs of steps that no log line has taken yet. */
+type Row = Readonly<Record<string, number>>;
+
+/** A model with what training adds to it. */
+export class Trainer<M extends Trainable = Trainable> {
+  /** What is trained. */
+  readonly model: M;
+  /** Updates the weights. */
+  readonly optimizer: AdamW;
+  /** The moving average that samples are drawn with. */
+  readonly ema: Ema;
+  /** Optimizer steps done. */
+  step = 0;
+  /** Seconds of training before, as far as a checkpoint tells. */
+  seconds = 0;
+  readonly #schedule: Schedule;
+  /** Captured when first needed, as the capture compiles the kernels. */
+  #captured: { stage: string; step: CapturedStep<string, string> } | undefined;
+  #rows: Row[] = [];
+  #unread = 0;
+
+  /** Takes over the model's weights as they are. */
+  constructor(model: M) {
+    this.model = model;
+    const { optimizer, ema, steps } = model.config;
+    const { learningRate, betas, eps, weightDecay, warmupSteps, schedule } =
+      optimizer;
+    const named = model.network.namedParameters();
+    this.optimizer = new AdamW(named, {
+      learningRate,
+      betas,
+      eps,
+      weightDecay,
+    });
+    this.ema = new Ema(named, ema);
+    const rest = schedule === "cosine"
+      ? schedules.warmupCosine(learningRate, { warmupSteps, totalSteps: steps })
+      : schedules.constant(learningRate);
+    this.#schedule = (step) =>
+      step < warmupSteps ? learningRate * (step + 1) / warmupSteps : rest(step);
+  }
+
+  /** Learning rate of a step, counted from 0. */
+  learningRate(step: number): number {
+    return this.#schedule(step);
+  }
+
+  /** Memory and work of a step; undefined before the first. */
+  get stepInfo(): CaptureInfo | undefined {
+    return this.#captured?.step.info;
+  }
+
+  /** One optimizer step on a batch. The device is only waited for where the model observes it. */
+  async train(batch: Batch): Promise<void> {
+    const { model } = this;
+    const stage = model.stage?.(this.step) ?? "";
+    if (this.#captured?.stage !== stage) {
+      await this.#readRows();
+      this.#captured?.step.dispose();
+      this.#captured = { stage, step: this.#capture() };
+    }
+    this.optimizer.learningRate = this.learningRate(this.step);
+    const { images, labels } = batch;
+    this.#captured.step.replay(
+      model.prepare?.(batch, this.step) ?? { images, labels },
+    );
+    this.#unread++;
+    this.step++;
+    if (model.observe) await this.#readRows();
+  }
+
+  #capture(): CapturedStep<string, string> {
+    const { model, step } = this;
+    const { config, shape } = model;
+    const n = config.batchSize;
+    const parameters = model.network.parameters();
+    const { gradientClip } = config.optimizer;
+    return capture((inputs: Record<string, Tensor>) => {
+      const forward = () => model.losses(inputs, step);
+      const found = config.storage === "f16"
+        ? autocast("f16", forward)
+        : forward();
+      const slopes = gradients(found.loss, parameters);
+      const { norm, scale } = clipScale(slopes, gradientClip || Infinity);
+      this.optimizer.step(slopes, { scale, ema: this.ema });
+      const outputs: Record<string, Tensor> = { grad_norm: norm };
+      for (const [name, value] of Object.entries(found)) {
+        outputs[name] = value.detach();
+      }
+      return outputs;
+    }, {
+      inputs: {
+        images: { shape: [n, shape.channels, shape.height, shape.width] },
+        labels: { shape: [n], dtype: "i32" },
+        ...model.inputs,
+      },
+      rows: Math.max(64, config.logEvery),
+    });
+  }
+
+  /** Means since the last call, of `loss`, `grad_norm` and what else the model logs; waits for the device. */
+  async takeLosses(): Promise<Record<string, number> & { loss: number }> {
+    await this.#readRows();
+    const rows = this.#rows.splice(0);
+    const names = Object.keys(rows[0] ?? { loss: NaN });
+    return Object.fromEntries(names.map((name) => [
+      name,
+      rows.reduce((sum, row) => sum + row[name]!, 0) / rows.length,
+    ])) as Record<string, number> & { loss: number };
+  }
+
+  async #readRows(): Promise<void> {
+    if (this.#unread === 0) return;
+    this.#unread = 0;
+    for (const outputs of await this.#captured!.step.outputs()) {
+      this.model.observe?.(outputs);
+      this.#rows.push(Object.fromEntries(
+        Object.entries(outputs).flatMap(([name, values]) =>
+          values.length === 1 ? [[name, values[0]!]] : []
+        ),
+      ));
+    }
+  }
+
+  /** `model.picture` with the moving average for weights. */
+  picture(isCancelled: () => boolean): Promise<Picture | undefined> {
+    return this.ema.withWeights(async () =>
+      await this.model.picture?.(isCancelled)
+    );
+  }
+
+  /** `model.evaluate` with the moving average for weights. */
+  evaluate(
+    data: { readonly train: Dataset; readonly test?: Dataset },
+    isCancelled: () => boolean,
+  ): Promise<Record<string, number> | undefined> {
+    return this.ema.withWeights(async () =>
+      await this.model.evaluate?.(data, isCancelled)
+    );
+  }
+
+  /** All that `restore` needs, as a safetensors file. */
+  async checkpoint(): Promise<Uint8Array> {
+    await this.#readRows();
+    const { model } = this;
+    return await saveSafetensors({
+      ...model.network.stateDict("model."),
+      ...this.ema.stateDict("ema."),
+      ...this.optimizer.stateDict("optimizer."),
+      ...prefixed("extra.", model.extraState?.() ?? {}),
+    }, {
+      format: FORMAT,
+      model: model.config.model,
+      step: String(this.step),
+      seconds: String(this.seconds),
+      pending: JSON.stringify(this.#rows),
+      rng: JSON.stringify(
+        Object.fromEntries(
+          Object.entries(model.rngs).map(([name, { state }]) => [name, state]),
+        ),
+      ),
+      config: JSON.stringify(model.config),
+      shape: JSON.stringify(model.shape),
+    });
+  }
+
+  /**
+   * Takes over a checkpoint of the same configuration.
+   *
+   * @param path For messages.
+   * @throws {SyntaxError} If the file is not a whole checkpoint.
+   * @throws {TypeError} If it is of another architecture; the message names the differences.
+   */
+  restore(bytes: Uint8Array<ArrayBuffer>, path: string): void {
+    const { model } = this;
+    const saved = readCheckpoint(bytes, path);
+    model.network.loadStateDict(under("model.", saved.tensors));
+    this.ema.loadStateDict(under("ema.", saved.tensors));
+    this.optimizer.loadStateDict(under("optimizer.", saved.tensors));
+    model.restoreExtra?.(under("extra.", saved.tensors));
+    for (const [name, generator] of Object.entries(model.rngs)) {
+      generator.state = saved.rng[name]!;
+    }
+    this.#rows = saved.pending;
+    this.step = saved.step;
+    this.seconds = saved.seconds;
+  }
+}
+
+/** What a checkpoint says. */
+export interface Checkpoint {
+  /** Name of the kind of model. */
+  model: string;
+  /** `model.*`, `ema.*`, `optimizer.*` and `extra.*`. */
+  tensors: Record<string, HostTensor>;
+  /** Steps done. */
+  step: number;
+  /** Seconds of training. */
+  seconds: number;
+  /** Rows not logged yet. */
+  pending: Row[];
+  /** Where the generators stand. */
+  rng: Record<string, RngState>;
+  /** As written, not checked. */
+  config: unknown;
+  /** Of the data. */
+  shape: DataShape;
+}
+
+/**
+ * Reads a checkpoint of any model.
+ *
+ * @param path For messages.
+ * @throws {SyntaxError} If the file is not a whole checkpoint.
+ */
+export function readCheckpoint(
+  bytes: Uint8Array<ArrayBuffer>,
+  path: string,
+): Checkpoint {
+  const { tensors, metadata } = parse(bytes, path);
+  if (metadata.format !== FORMAT) {
+    throw new SyntaxError(
+      `Cannot read ${path} as it is no checkpoint of a training run: its format is ` +
+        `${metadata.format ?? "not given"}, want ${FORMAT}`,
+    );
+  }
+  return {
+    tensors,
+    model: metadata.model!,
+    step: Number(metadata.step),
+    seconds: Number(metadata.seconds),
+    // JSON has no NaN.
+    pending: JSON.parse(metadata.pending!, (_, value) => value ?? NaN),
+    rng: JSON.parse(metadata.rng!),
+    config: JSON.parse(metadata.config!),
+    shape: JSON.parse(metadata.shape!),
+  };
+}
+
+function parse(bytes: Uint8Array<ArrayBuffer>, path: string) {
+  try {
+    return parseSafetensors(bytes);
+  } catch (error) {
+    throw new SyntaxError(`Cannot read ${path}: ${(error as Error).message}`, {
+      cause: error,
+    });
+  }
+}
+
+/**
+ * Loads the weights of a checkpoint.
+ *
+ * @param ema Whether to take the moving average of the weights; buffers have none.
+ * @throws {TypeError} If it is of another architecture; the message names the differences.
+ */
+export function loadWeights(
+  network: Module,
+  { tensors }: Checkpoint,
+  ema: boolean,
+): void {
+  const weights = under("model.", tensors);
+  const { num_updates: _, ...averages } = under("ema.", tensors);
+  network.loadStateDict(ema ? { ...weights, ...averages } : weights);
+}
+
+/** The entries whose names begin with `prefix`, without it. */
+export function under<T>(
+  prefix: string,
+  entries: Readonly<Record<string, T>>,
+): Record<string, T> {
+  return Object.fromEntries(
+    Object.entries(entries).flatMap(([name, value]) =>
+      name.startsWith(prefix) ? [[name.slice(prefix.length), value]] : []
+    ),
+  );
+}
+
+function prefixed<T>(
+  prefix: string,
+  entries: Readonly<Record<string, T>>,
+): Record<string, T> {
+  return Object.fromEntries(
+    Object.entries(entries).map(([name, value]) => [prefix + name, value]),
+  );
+}
