@@ -60,6 +60,7 @@ export {
   maxPool2d,
   type PoolOptions,
 } from "./kernels/pool.ts";
+export { quantile } from "./kernels/quantile.ts";
 export * from "./kernels/reduce.ts";
 export * from "./kernels/shape.ts";
 export { logSoftmax, softmax } from "./kernels/softmax.ts";
@@ -75,6 +76,13 @@ export * from "./models/diffusion.ts";
 export * from "./models/estimator.ts";
 export * from "./models/noise_schedule.ts";
 export * from "./models/samplers.ts";
+export {
+  NCSNPP,
+  SongUNet,
+  SongUNetBlock,
+  type SongUNetInputs,
+  type SongUNetOptions,
+} from "./models/song_unet.ts";
 export * from "./models/time_embedding.ts";
 export * from "./models/unet.ts";
 export {

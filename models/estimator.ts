@@ -4,17 +4,7 @@
  * @module
  */
 import type { Tensor } from "../tensor/tensor.ts";
-
-/**
- * How noised images are: `x = alpha x_0 + sigma ε`, ε ~ N(0, I). Where the variance is kept (VP),
- * `alpha² + sigma² = 1`; where noise is only added (VE, EDM), `alpha` is 1.
- */
-export interface NoiseLevel {
-  /** Factor of the image, 0 to 1. */
-  readonly alpha: number;
-  /** Factor of the noise, not negative. */
-  readonly sigma: number;
-}
+import type { NoiseLevel } from "./noise_schedule.ts";
 
 /** What a network, with its guidance, makes of noised images. */
 export interface Estimate {

@@ -135,6 +135,7 @@ function reductions(): d.Tensor[] {
       )
     ).concat([
       d.cast(d.argMax(normal(7, length(67))), "f32"),
+      d.quantile(normal(7, length(260)), 0.7),
       d.sum(normal(1, 70_000)),
       d.globalNorm([normal(3), normal(length(260), 17)]),
     ]);
