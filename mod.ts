@@ -53,6 +53,7 @@ export {
 } from "./kernels/index.ts";
 export { layerNorm } from "./kernels/layer_norm.ts";
 export { linear } from "./kernels/linear.ts";
+export { linearCombination } from "./kernels/linear_combination.ts";
 export { matmul, type MatmulOptions } from "./kernels/matmul.ts";
 export {
   adaptiveAvgPool2d,
@@ -71,9 +72,14 @@ export {
   type UpsampleConv2dOptions,
 } from "./kernels/upsample_conv2d.ts";
 export { where } from "./kernels/where.ts";
+export * from "./models/adm_classifier.ts";
+export * from "./models/adm_unet.ts";
+export * from "./models/conv_denoiser.ts";
 export * from "./models/denoiser.ts";
 export * from "./models/diffusion.ts";
+export * from "./models/dome_unet.ts";
 export * from "./models/estimator.ts";
+export * from "./models/layer_norm_unet.ts";
 export * from "./models/noise_schedule.ts";
 export * from "./models/samplers.ts";
 export {

@@ -72,6 +72,12 @@ function unary(): d.Tensor[] {
       normal(67),
     ),
     ...both((x) => d.add(d.mul(x, 3), 2), normal(260)),
+    ...[2, 3, 4].flatMap((count) =>
+      both(
+        (...xs) => d.linearCombination(xs.map((x, i) => [i - 1.5, x])),
+        ...Array.from({ length: count }, () => normal(67)),
+      )
+    ),
   ];
 }
 
