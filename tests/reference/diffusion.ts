@@ -8,6 +8,7 @@ import {
   cast,
   concat,
   div,
+  EdmProcess,
   evenTimesteps,
   expand,
   GaussianDiffusion,
@@ -145,6 +146,17 @@ export async function runDiffusion(
           rho: attrs.rho,
         }),
       });
+    case "edm_preconditioning": {
+      const edm = new EdmProcess({ sigmaData: attrs.sigma_data });
+      const sigma = Float64Array.from(await x.sigma!.data());
+      return named(one, {
+        c_skip: sigma.map((value) => edm.cSkip(value)),
+        c_out: sigma.map((value) => edm.cOut(value)),
+        c_in: sigma.map((value) => edm.cIn(value)),
+        c_noise: sigma.map((value) => edm.cNoise(value)),
+        weight: sigma.map((value) => edm.weight(value)),
+      });
+    }
     case "prior_bpd": {
       const bar = processOf(one).alphasCumprod.at(-1)!;
       const axes = x.x0!.shape.map((_, axis) => axis).slice(1);
