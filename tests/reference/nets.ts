@@ -5,6 +5,7 @@
  */
 import * as d from "../../mod.ts";
 import type { Tensor } from "../../mod.ts";
+import { DomeUNet } from "../../models/dome_unet.ts";
 import { UNet } from "../../models/unet.ts";
 import {
   arrayOf,
@@ -219,185 +220,6 @@ class LeNet extends Module {
   }
 }
 
-/** Two convolutions with normalisation over all channels; residual if it keeps the width. */
-class DoubleConv extends Module {
-  readonly double_conv: d.Sequential;
-  readonly #residual: boolean;
-
-  constructor(
-    from: number,
-    to: number,
-    options: { middle?: number; residual?: boolean } = {},
-  ) {
-    super();
-    const { middle = to, residual = false } = options;
-    const same = { padding: 1, bias: false };
-    this.double_conv = new Sequential(
-      new Conv2d(from, middle, 3, rng, same),
-      new d.GroupNorm(1, middle),
-      (x) => d.gelu(x),
-      new Conv2d(middle, to, 3, rng, same),
-      new d.GroupNorm(1, to),
-    );
-    this.#residual = residual;
-  }
-
-  forward(x: Tensor): Tensor {
-    const h = this.double_conv.forward(x);
-    return this.#residual ? d.gelu(d.add(x, h)) : h;
-  }
-}
-
-function shifted(x: Tensor, layer: d.Sequential, e: Tensor): Tensor {
-  const shift = layer.forward(e);
-  return d.add(x, d.reshape(shift, [...shift.shape, 1, 1]));
-}
-
-class Down extends Module {
-  readonly maxpool_conv: d.Sequential;
-  readonly emb_layer: d.Sequential;
-
-  constructor(from: number, to: number, embedding: number) {
-    super();
-    this.maxpool_conv = new Sequential(
-      (x) => d.maxPool2d(x, 2),
-      new DoubleConv(from, from, { residual: true }),
-      new DoubleConv(from, to),
-    );
-    this.emb_layer = new Sequential(d.silu, new Linear(embedding, to, rng));
-  }
-
-  forward(x: Tensor, e: Tensor): Tensor {
-    return shifted(this.maxpool_conv.forward(x), this.emb_layer, e);
-  }
-}
-
-class Up extends Module {
-  readonly conv: d.Sequential;
-  readonly emb_layer: d.Sequential;
-
-  constructor(from: number, to: number, embedding: number) {
-    super();
-    this.conv = new Sequential(
-      new DoubleConv(from, from, { residual: true }),
-      new DoubleConv(from, to, { middle: Math.floor(from / 2) }),
-    );
-    this.emb_layer = new Sequential(d.silu, new Linear(embedding, to, rng));
-  }
-
-  forward(x: Tensor, skip: Tensor, e: Tensor): Tensor {
-    const [h, w] = x.shape.slice(2) as [number, number];
-    const large = d.upsampleBilinear(x, [2 * h, 2 * w], { alignCorners: true });
-    const joined = d.concat([skip, large], 1);
-    return shifted(this.conv.forward(joined), this.emb_layer, e);
-  }
-}
-
-class SelfAttention extends Module {
-  readonly mha: d.MultiheadAttention;
-  readonly ln: d.LayerNorm;
-  readonly ff_self: d.Sequential;
-
-  constructor(channels: number, heads: number) {
-    super();
-    this.mha = new d.MultiheadAttention(channels, heads, rng);
-    this.ln = new d.LayerNorm(channels);
-    this.ff_self = new Sequential(
-      new d.LayerNorm(channels),
-      new Linear(channels, channels, rng),
-      (x) => d.gelu(x),
-      new Linear(channels, channels, rng),
-    );
-  }
-
-  forward(x: Tensor): Tensor {
-    const tokens = d.transpose(d.flatten(x, 2), 1, 2); // [N, C, H, W] to [N, H·W, C]
-    const a = d.add(this.mha.forward(this.ln.forward(tokens)), tokens);
-    const b = d.add(this.ff_self.forward(a), a);
-    return d.reshape(d.transpose(b, 1, 2), x.shape);
-  }
-}
-
-class DomeUNet extends Module {
-  readonly label_emb?: d.Embedding;
-  readonly inc: DoubleConv;
-  readonly down1: Down;
-  readonly sa1: SelfAttention;
-  readonly down2: Down;
-  readonly sa2: SelfAttention;
-  readonly down3: Down;
-  readonly sa3: SelfAttention;
-  readonly bot1: DoubleConv;
-  readonly bot2: DoubleConv;
-  readonly bot3: DoubleConv;
-  readonly up1: Up;
-  readonly sa4: SelfAttention;
-  readonly up2: Up;
-  readonly sa5: SelfAttention;
-  readonly up3: Up;
-  readonly sa6: SelfAttention;
-  readonly outc: d.Conv2d;
-  readonly #timeDim: number;
-
-  constructor(shape: Shape, attrs: Case["attrs"]) {
-    super();
-    const { base: b, time_dim: time, channels, heads, num_classes } = attrs;
-    if (num_classes > 0) {
-      this.label_emb = new d.Embedding(
-        shape("label_emb.weight")[0]!,
-        time,
-        rng,
-      );
-    }
-    this.inc = new DoubleConv(channels, b);
-    this.down1 = new Down(b, 2 * b, time);
-    this.sa1 = new SelfAttention(2 * b, heads);
-    this.down2 = new Down(2 * b, 4 * b, time);
-    this.sa2 = new SelfAttention(4 * b, heads);
-    this.down3 = new Down(4 * b, 4 * b, time);
-    this.sa3 = new SelfAttention(4 * b, heads);
-    this.bot1 = new DoubleConv(4 * b, 8 * b);
-    this.bot2 = new DoubleConv(8 * b, 8 * b);
-    this.bot3 = new DoubleConv(8 * b, 4 * b);
-    this.up1 = new Up(8 * b, 2 * b, time);
-    this.sa4 = new SelfAttention(2 * b, heads);
-    this.up2 = new Up(4 * b, b, time);
-    this.sa5 = new SelfAttention(b, heads);
-    this.up3 = new Up(2 * b, b, time);
-    this.sa6 = new SelfAttention(b, heads);
-    this.outc = new Conv2d(b, channels, 1, rng);
-    this.#timeDim = time;
-  }
-
-  forward(x: Tensor, t: ArrayLike<number>, y?: Tensor): Tensor {
-    let e = sinusoids(t, this.#timeDim);
-    if (this.label_emb) e = d.add(e, this.label_emb.forward(y!));
-    const x1 = this.inc.forward(x);
-    const x2 = this.sa1.forward(this.down1.forward(x1, e));
-    const x3 = this.sa2.forward(this.down2.forward(x2, e));
-    let h = this.sa3.forward(this.down3.forward(x3, e));
-    for (const bottom of [this.bot1, this.bot2, this.bot3]) {
-      h = bottom.forward(h);
-    }
-    h = this.sa4.forward(this.up1.forward(h, x3, e));
-    h = this.sa5.forward(this.up2.forward(h, x2, e));
-    h = this.sa6.forward(this.up3.forward(h, x1, e));
-    return this.outc.forward(h);
-  }
-}
-
-/** `[sin(t f), cos(t f)]` with `f_j = 10000^(-2j / size)`, in doubles. */
-function sinusoids(t: ArrayLike<number>, size: number): Tensor {
-  const rows = Array.from(t, (time) => {
-    const angles = Array.from(
-      { length: size / 2 },
-      (_, j) => time * 10000 ** (-2 * j / size),
-    );
-    return [...angles.map(Math.sin), ...angles.map(Math.cos)];
-  });
-  return d.tensor(rows);
-}
-
 /** Builds the network of a case with its weights. */
 function build<Net extends d.Module>(net: Net, one: Case, arrays: Arrays): Net {
   net.loadStateDict(
@@ -451,9 +273,26 @@ function compute(one: Case, arrays: Arrays): Computed {
       return simple(net, { logits, loss: d.crossEntropy(logits, i.y!) });
     }
     case "unet_dome": {
-      const net = build(new DomeUNet(shape, attrs), one, arrays);
-      const t = one.inputs.find((name) => roleOf(name) === "t")!;
-      return denoised(net, net.forward(i.x!, arrayOf(arrays, t).data, i.y));
+      const { base: b, time_dim: timeDim, channels, heads } = attrs;
+      const variant = {
+        inc: b,
+        down: [2 * b, 4 * b, 4 * b],
+        bot: [8 * b, 8 * b, 4 * b],
+        up: [2 * b, b, b],
+      };
+      const net = build(
+        new DomeUNet({
+          inChannels: channels,
+          variant,
+          timeDim,
+          heads,
+          numClasses: i.y && shape("label_emb.weight")[0],
+        }, rng),
+        one,
+        arrays,
+      );
+      const t = d.cast(i.t!, "f32");
+      return denoised(net, net.forward(i.x!, t, { y: i.y }));
     }
     case "unet_ddpm": {
       const net = build(
