@@ -65,6 +65,19 @@ function unary(): d.Tensor[] {
     ...above.flatMap((f) => both(f, positive(length(67), 5))),
     ...both((x) => d.clamp(x, { min: -0.5, max: 0.5 }), normal(67)),
     ...both((x) => d.pow(x, 3), normal(13)),
+    ...(["tanh", "erf"] as const).flatMap((cdf) =>
+      both(
+        (mean, scale) =>
+          d.discretizedGaussianLogProb(
+            d.clamp(mean.detach(), { min: -1, max: 1 }),
+            d.mul(mean, 1.1),
+            scale,
+            { cdf },
+          ),
+        normal(67),
+        normal(67),
+      )
+    ),
     ...both(
       (x, a, b) => d.addcmul(x, a, b, 2),
       normal(67),
