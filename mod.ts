@@ -78,6 +78,7 @@ export * from "./models/adm_unet.ts";
 export * from "./models/conv_denoiser.ts";
 export * from "./models/denoiser.ts";
 export * from "./models/diffusion.ts";
+export * from "./models/diffusion_losses.ts";
 export * from "./models/dome_unet.ts";
 export * from "./models/edm.ts";
 export * from "./models/estimator.ts";

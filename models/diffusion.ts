@@ -187,12 +187,23 @@ export class GaussianDiffusion {
 
   /** The timesteps as a denoiser is told them: f32 `[N]`, for a batch of `n`. */
   times(t: Timesteps, n: number): Tensor {
-    const told = (i: number) => this.timestepMap[i]!;
-    if (typeof t === "function") return full([n], live(() => told(t())));
-    if (t instanceof Tensor) {
-      return indexSelect(this.#table("told", told), 0, t);
-    }
-    return tensor(Float32Array.from(t, told));
+    return this.perExample("told", (i) => this.timestepMap[i]!, t, n);
+  }
+
+  /**
+   * A function of the timestep, for each of `n` examples: f32 `[N]`.
+   *
+   * @param name By which its table is kept on the device: one name, one function.
+   */
+  perExample(
+    name: string,
+    value: (t: number) => number,
+    t: Timesteps,
+    n: number,
+  ): Tensor {
+    if (typeof t === "function") return full([n], live(() => value(t())));
+    if (t instanceof Tensor) return indexSelect(this.#table(name, value), 0, t);
+    return tensor(Float32Array.from(t, value));
   }
 
   /** Draws x_t ~ q(x_t | x_0) = √ᾱ_t x_0 + √(1 - ᾱ_t) ε, eq. 4. `x0`, `noise`: `[N, …]`. */
@@ -396,6 +407,44 @@ export class GaussianDiffusion {
     );
   }
 
+  /** log β̃_t of every example, with log β̃_1 at t = 0: `[N, 1, …]`. */
+  posteriorLogVarianceOf(t: Timesteps, batch: Tensor): Tensor {
+    const small = (i: number) => this.posteriorLogVarianceClipped[i]!;
+    const n = batch.shape[0]!;
+    return reshape(
+      this.perExample("posterior log variance", small, t, n),
+      onePerExample(batch),
+    );
+  }
+
+  /**
+   * log σ² of p(x_{t-1} | x_t): a table's, or `½ (1 + v) log β_t + ½ (1 - v) log β̃_t` of a learned v
+   * (Nichol & Dhariwal 2021, arXiv:2102.09672, eq. 15), with log β̃_1 at t = 0.
+   *
+   * @param batch Its first axis counts the examples.
+   * @param fraction v of `split`, if the variance is learned.
+   * @returns `[N, 1, …]`, or like `fraction`.
+   */
+  logVarianceOf(t: Timesteps, batch: Tensor, fraction?: Tensor): Tensor {
+    const large = (i: number) => Math.log(this.betas[i]!);
+    const small = (i: number) => this.posteriorLogVarianceClipped[i]!;
+    const middle = fraction
+      ? (i: number) => (large(i) + small(i)) / 2
+      : (i: number) => this.logVariance[i]!;
+    const base = reshape(
+      this.perExample(
+        fraction ? "log variance between" : "log variance",
+        middle,
+        t,
+        batch.shape[0]!,
+      ),
+      onePerExample(batch),
+    );
+    if (!fraction) return base;
+    const half = (i: number) => (large(i) - small(i)) / 2;
+    return add(base, this.#times("log variance apart", half, t, fraction));
+  }
+
   /**
    * L_simple, eq. 14: the mean of |ε - ε̂|² over batch and pixels, with one timestep per example.
    *
@@ -491,12 +540,9 @@ export class GaussianDiffusion {
     x: Tensor,
   ): Tensor {
     if (typeof t === "function") return scale(x, live(() => factor(t())));
-    if (t instanceof Tensor) {
-      const factors = indexSelect(this.#table(name, factor), 0, t);
-      requireOnePerExample(t.size, x);
-      return mul(reshape(factors, onePerExample(x)), x);
-    }
-    return mul(perExample(Array.from(t, factor), x), x);
+    requireOnePerExample(t instanceof Tensor ? t.size : t.length, x);
+    const factors = this.perExample(name, factor, t, x.shape[0]!);
+    return mul(reshape(factors, onePerExample(x)), x);
   }
 
   /** A function of the timestep on the device, f32 `[T]`. */

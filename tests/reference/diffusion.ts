@@ -7,6 +7,9 @@ import {
   add,
   cast,
   concat,
+  diffusionLoss,
+  type DiffusionOptions,
+  discretizedGaussianLogProb,
   div,
   EdmProcess,
   evenTimesteps,
@@ -20,14 +23,17 @@ import {
   priorBitsPerDim,
   quadTimesteps,
   reshape,
+  scale,
   type ScheduleName,
   strideTimesteps,
   sub,
   type Tensor,
   tensor,
   timeEmbedding,
+  vlbTerm,
 } from "../../mod.ts";
 import {
+  answer,
   type Arrays,
   type Case,
   inputsOf,
@@ -36,7 +42,10 @@ import {
 } from "./case.ts";
 
 /** The process of a case. */
-function processOf({ attrs }: Case): GaussianDiffusion {
+function processOf(
+  { attrs }: Case,
+  options: DiffusionOptions = {},
+): GaussianDiffusion {
   return new GaussianDiffusion({
     timesteps: attrs.T,
     schedule: (attrs.schedule ?? attrs.kind) as ScheduleName,
@@ -44,7 +53,13 @@ function processOf({ attrs }: Case): GaussianDiffusion {
     betaEnd: attrs.beta_end,
     variance: attrs.variance,
     clipDenoised: attrs.clip_denoised ?? false,
+    ...options,
   });
+}
+
+/** The distribution function of a case. */
+function cdfOf({ attrs }: Case): "tanh" | "erf" {
+  return attrs.cdf === "erf" ? "erf" : "tanh";
 }
 
 /** Tables by the reference's names. */
@@ -189,6 +204,57 @@ export async function runDiffusion(
           reshape(values, [values.size, ...shape.slice(1).map(() => 1)]),
           shape,
         ),
+      });
+    }
+    case "v_target":
+      return named(one, {
+        v: processOf(one, { prediction: "v" })
+          .target(x.x0!, await steps("t"), x.eps!),
+      });
+    case "v_to_x0_eps": {
+      const d = processOf(one, { prediction: "v" }), t = await steps("t");
+      return named(one, {
+        x0: d.startFrom(x.x_t!, t, x.v!),
+        eps: d.noiseFrom(x.x_t!, t, x.v!),
+      });
+    }
+    case "learned_range_logvar": {
+      const d = processOf(one, { variance: "learned_range" });
+      return answer(one, arrays, inputs, {
+        log_variance: d.logVarianceOf(await steps("t"), x.v!, x.v!),
+      });
+    }
+    case "discretized_gaussian_ll":
+      return answer(one, arrays, inputs, {
+        log_prob: discretizedGaussianLogProb(x.x!, x.mean!, x.log_scale!, {
+          cdf: cdfOf(one),
+        }),
+      });
+    case "vlb_term_bpd": {
+      const { v: fraction, eps: value, x_t: xt } = x;
+      const t = await steps("t");
+      const d = processOf(one, fraction && { variance: "learned_range" });
+      return answer(one, arrays, inputs, {
+        bpd: vlbTerm(d, x.x0!, { xt: xt!, t, value: value!, fraction }, {
+          clipDenoised: attrs.clip_denoised,
+          cdf: cdfOf(one),
+        }),
+      });
+    }
+    case "hybrid_loss": {
+      const d = processOf(one, { variance: "learned_range" });
+      const t = await steps("t");
+      const output = concat([x.eps!, x.v!], 1);
+      const loss = (type: "simple" | "hybrid") =>
+        diffusionLoss(d, () => output, x.x0!, t, x.noise!, {
+          type,
+          vlbWeight: attrs.vlb_weight / attrs.T,
+        });
+      const simple = loss("simple"), hybrid = loss("hybrid");
+      return answer(one, arrays, inputs, {
+        loss: mean(hybrid),
+        mse: simple,
+        vb: scale(sub(hybrid, simple), 1 / attrs.vlb_weight),
       });
     }
     case "ancestral_step": {
