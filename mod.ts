@@ -82,9 +82,11 @@ export * from "./models/diffusion_losses.ts";
 export * from "./models/dome_unet.ts";
 export * from "./models/edm.ts";
 export * from "./models/estimator.ts";
+export * from "./models/guidance.ts";
 export * from "./models/layer_norm_unet.ts";
 export * from "./models/noise_schedule.ts";
 export * from "./models/samplers.ts";
+export { slerp } from "./models/slerp.ts";
 export {
   NCSNPP,
   SongUNet,
@@ -159,6 +161,7 @@ export {
   outsideCapture,
   scope,
 } from "./tensor/context.ts";
+export { countFlops } from "./tensor/count_flops.ts";
 export { deviceError, deviceInfo, sync, turn } from "./tensor/device.ts";
 export type { DeviceInfo } from "./tensor/executor.ts";
 export { full, ones, zeros } from "./tensor/fill.ts";

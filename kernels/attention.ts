@@ -135,6 +135,7 @@ const attentionOp: Op<readonly [q: Tensor, k: Tensor, v: Tensor], Attrs> = {
     });
     return [dq, dk, dv];
   },
+  flops: ([q, k], _, y) => 2 * (q.size + y.size) * k.shape.at(-2)!,
 };
 
 /**

@@ -12,6 +12,7 @@ import {
   type Params,
   requireThat,
 } from "../tensor/kernel.ts";
+import { span } from "../tensor/shape.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 import activation from "./_activation.wgsl" with { type: "text" };
 import common from "./_conv2d.wgsl" with { type: "text" };
@@ -487,6 +488,7 @@ const conv2dOp: Op<readonly Tensor[], ConvolutionAttrs> = {
       ...gradientsOfEnding(inputs, dSums, ending, context),
     ];
   },
+  flops: ([, weight], _, y) => 2 * y.size * span(weight!.shape, 1),
 };
 
 /** Height and width of `[N, C, H, W]`. */

@@ -5,6 +5,7 @@
  */
 import { apply, type Op } from "../tensor/autograd.ts";
 import { requireThat } from "../tensor/kernel.ts";
+import { span } from "../tensor/shape.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 import {
   endingOf,
@@ -60,6 +61,7 @@ const convTranspose2dOp: Op<readonly Tensor[], ConvolutionAttrs> = {
       ...gradientsOfEnding(inputs, dSums, ending, context),
     ];
   },
+  flops: ([x, weight]) => 2 * x!.size * span(weight!.shape, 1),
 };
 
 /**

@@ -20,6 +20,7 @@ const linearOp: Op<readonly Tensor[], null> = {
     needs[1] ? product(dy, x!, { transposeA: true }) : null,
     needs[2] ? sum(dy, { axis: 0 }) : null,
   ],
+  flops: ([x, weight]) => 2 * x!.size * weight!.shape[0]!,
 };
 
 /**

@@ -239,6 +239,8 @@ const matmulOp: Op<[a: Tensor, b: Tensor], Required<MatmulOptions>> = {
       b.shape,
     ),
   ],
+  flops: ([a], { transposeA }, y) =>
+    2 * y.size * a.shape.at(transposeA ? -2 : -1)!,
 };
 
 /**

@@ -5,7 +5,7 @@
  */
 import { apply, type Op } from "../tensor/autograd.ts";
 import { ceilDiv, empties, Kernel, requireThat } from "../tensor/kernel.ts";
-import type { Tensor } from "../tensor/tensor.ts";
+import { sizeOf, type Tensor } from "../tensor/tensor.ts";
 import { type Pair, pairOf, requireImages, type Size } from "./conv2d.ts";
 import { convTranspose2d } from "./conv_transpose2d.ts";
 import source from "./upsample_conv2d.wgsl" with { type: "text" };
@@ -31,13 +31,21 @@ function fold(window: Tensor, taps: Size, last: Size, scale: number): Tensor {
   );
 }
 
-const foldOp: Op<[weight: Tensor], { window: Size; scale: number }> = {
+interface Attrs {
+  readonly window: Size;
+  readonly scale: number;
+  /** Operations that folding saves later: they count as those of the larger window. */
+  readonly saved: number;
+}
+
+const foldOp: Op<[weight: Tensor], Attrs> = {
   name: "upsampleConv2d",
   forward: ([weight], { window: [kh, kw], scale }) =>
     fold(weight, [kh + scale - 1, kw + scale - 1], [kh - 1, kw - 1], scale),
   backward: (dy, _, { window: [kh, kw], scale }) => [
     fold(dy, [kh, kw], [kh - 1, kw - 1], scale),
   ],
+  flops: (_, { saved }) => saved,
 };
 
 /**
@@ -91,7 +99,14 @@ export function upsampleConv2d(
     "the window must fit the enlarged image",
     { ...found, scale, padding },
   );
-  const folded = apply(foldOp, [weight], { window, scale });
+  const small = x.shape.slice(2);
+  const large = small.map((pixels, axis) =>
+    pixels * scale + 2 * padding[axis]! - window[axis]! + 1
+  );
+  const taps = window.map((length) => length + scale - 1);
+  const saved = 2 * x.shape[0]! * inChannels * outChannels *
+    (sizeOf([...large, ...window]) - sizeOf([...small, ...taps]));
+  const folded = apply(foldOp, [weight], { window, scale, saved });
   return convTranspose2d(x, folded, bias, {
     stride: scale,
     padding: [window[0] - 1 - padding[0], window[1] - 1 - padding[1]],

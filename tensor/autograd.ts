@@ -44,6 +44,8 @@ export interface Op<Inputs extends readonly Tensor[], Attrs> {
     attrs: Attrs,
     context: OpContext,
   ): readonly (Tensor | null)[];
+  /** Of an op that multiplies matrices or convolves: its operations forward, see `countFlops`. */
+  flops?(inputs: Inputs, attrs: Attrs, output: Tensor): number;
 }
 
 /** One step of the history of a tensor. @internal */
@@ -98,7 +100,7 @@ export function apply<Inputs extends readonly Tensor[], Attrs>(
   inputs: Inputs,
   attrs: Attrs,
 ): Tensor {
-  const { owned, recording } = context();
+  const { owned, recording, trace } = context();
   const needs = inputs.map((input) => recording && wantsGrad(input));
   const record = needs.includes(true);
   const saved = new Saved(needs);
@@ -112,6 +114,7 @@ export function apply<Inputs extends readonly Tensor[], Attrs>(
     return fresh;
   });
   checkFinite(output, op.name);
+  if (trace) trace.flops += op.flops?.(inputs, attrs, output) ?? 0;
   if (record) {
     saved.output = output;
     output.node = {

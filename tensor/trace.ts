@@ -55,6 +55,8 @@ export class Trace implements Executor {
   readonly commands: Command[] = [];
   /** What moves on after every run. */
   readonly advances: Advance[] = [];
+  /** Operations of the products so far; see `countFlops`. */
+  flops = 0;
   readonly #inner: Executor;
   readonly #ordinals = new Map<object, number>();
   readonly #parts = new Map<
