@@ -83,6 +83,7 @@ export * from "./models/dome_unet.ts";
 export * from "./models/edm.ts";
 export * from "./models/estimator.ts";
 export * from "./models/guidance.ts";
+export * from "./models/importance_sampler.ts";
 export * from "./models/layer_norm_unet.ts";
 export * from "./models/noise_schedule.ts";
 export * from "./models/samplers.ts";
