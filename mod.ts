@@ -88,13 +88,7 @@ export * from "./models/layer_norm_unet.ts";
 export * from "./models/noise_schedule.ts";
 export * from "./models/samplers.ts";
 export { slerp } from "./models/slerp.ts";
-export {
-  NCSNPP,
-  SongUNet,
-  SongUNetBlock,
-  type SongUNetInputs,
-  type SongUNetOptions,
-} from "./models/song_unet.ts";
+export * from "./models/song_unet.ts";
 export * from "./models/time_embedding.ts";
 export * from "./models/unet.ts";
 export {

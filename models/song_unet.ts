@@ -1,30 +1,35 @@
 /**
  * The U-Nets of "Score-Based Generative Modeling through Stochastic Differential Equations" (Song et
  * al. 2021, arXiv:2011.13456), DDPM++ and NCSN++, as "Elucidating the Design Space of Diffusion-Based
- * Generative Models" (Karras et al. 2022, arXiv:2206.00364, appendix F.2) trains them. Fields carry the
+ * Generative Models" (Karras et al. 2022, arXiv:2206.00364, appendix F) trains them. Fields carry the
  * names of EDM's state dict (`map_layer0`, `enc.32x32_block0.norm0`, …), where they sit under `model.`.
  *
  * @module
  */
 import { add } from "../kernels/binary.ts";
-import { conv2d, type Epilogue } from "../kernels/conv2d.ts";
-import { convTranspose2d } from "../kernels/conv_transpose2d.ts";
 import { dropout } from "../kernels/dropout.ts";
-import { groupNormSilu } from "../kernels/group_norm.ts";
 import { oneHot } from "../kernels/index.ts";
 import { matmul } from "../kernels/matmul.ts";
 import { concat, reshape, split } from "../kernels/shape.ts";
 import { attentionWeights } from "../kernels/softmax.ts";
 import { cos, scale, silu, sin } from "../kernels/unary.ts";
-import { Conv2d, type Conv2dLayerOptions } from "../nn/conv2d.ts";
-import { GroupNorm } from "../nn/group_norm.ts";
-import { xavierUniform, zeros } from "../nn/init.ts";
-import { Linear } from "../nn/linear.ts";
+import type { Conv2d } from "../nn/conv2d.ts";
+import type { GroupNorm } from "../nn/group_norm.ts";
+import type { Linear } from "../nn/linear.ts";
 import { buffer, Module } from "../nn/module.ts";
 import { requireThat } from "../tensor/kernel.ts";
 import type { Rng } from "../tensor/rng.ts";
-import { type Tensor, tensor } from "../tensor/tensor.ts";
+import type { Tensor } from "../tensor/tensor.ts";
 import { requireInputs } from "./_denoiser.ts";
+import {
+  conv,
+  ConvDown2d,
+  DownConv2d,
+  linear,
+  norm,
+  normSilu,
+  UpConv2d,
+} from "./_song_layers.ts";
 import type { DenoiserInputs, DenoiserNetwork } from "./denoiser.ts";
 import { timeEmbedding } from "./time_embedding.ts";
 
@@ -68,154 +73,12 @@ export const NCSNPP: Readonly<Partial<SongUNetOptions>> = {
   resampleFilter: [1, 3, 3, 1],
 };
 
-const EPS = 1e-6;
 /** Gain of the last layer of a branch: nearly 0, so that blocks start as identities. */
 const NEARLY_ZERO = 1e-5;
 /** Keeps the variance of a sum of two. */
 const SQRT_HALF = Math.sqrt(0.5);
 /** Standard deviation of random frequencies, in turns. */
 const FOURIER_SCALE = 16;
-
-type ConvOptions = Conv2dLayerOptions & { gain?: number };
-
-/** Glorot & Bengio's initialisation, no bias at first, and an image that keeps its size. */
-function convOptions(
-  kernelSize: number,
-  { gain = 1, ...rest }: ConvOptions,
-): Conv2dLayerOptions {
-  return {
-    padding: (kernelSize - 1) / 2,
-    weightInit: xavierUniform(gain),
-    biasInit: zeros,
-    ...rest,
-  };
-}
-
-function conv(
-  from: number,
-  to: number,
-  kernelSize: number,
-  rng: Rng,
-  options: ConvOptions = {},
-): Conv2d {
-  return new Conv2d(
-    from,
-    to,
-    kernelSize,
-    rng,
-    convOptions(kernelSize, options),
-  );
-}
-
-function linear(from: number, to: number, rng: Rng, bias = true): Linear {
-  const init = { weightInit: xavierUniform(), biasInit: zeros };
-  return new Linear(from, to, rng, { bias, ...init });
-}
-
-/** Groups of at least 4 channels, 32 at most. */
-function groupsOf(channels: number): number {
-  return Math.min(32, Math.floor(channels / 4));
-}
-
-function norm(channels: number): GroupNorm {
-  return new GroupNorm(groupsOf(channels), channels, { eps: EPS });
-}
-
-/** `silu(norm(x))` in one kernel. */
-function normSilu(x: Tensor, { weight, bias }: GroupNorm): Tensor {
-  return groupNormSilu(x, groupsOf(x.shape[1]!), weight!, bias!, EPS);
-}
-
-/** Every channel as an image of its own: a filter is the same for all. */
-function eachPlane(x: Tensor, filter: (planes: Tensor) => Tensor): Tensor {
-  const [n, c, ...size] = x.shape as [number, number, number, number];
-  const planes = filter(reshape(x, [n * c, 1, ...size]));
-  return reshape(planes, [n, c, ...planes.shape.slice(2)]);
-}
-
-/** Pixels around an image of which a filter of even length makes one of half the size. */
-function paddingOf(filter: Tensor): number {
-  return filter.shape[3]! / 2 - 1;
-}
-
-/**
- * Filters an image and keeps every second pixel.
- *
- * @internal
- */
-export function halved(
-  x: Tensor,
-  filter: Tensor,
-  padding: number = paddingOf(filter),
-): Tensor {
-  return eachPlane(
-    x,
-    (planes) => conv2d(planes, filter, undefined, { stride: 2, padding }),
-  );
-}
-
-/**
- * Puts zeros between the pixels of an image and filters it, four times as bright to make up for them.
- *
- * @internal
- */
-export function doubled(x: Tensor, filter: Tensor): Tensor {
-  const padding = paddingOf(filter);
-  return eachPlane(
-    x,
-    (planes) =>
-      convTranspose2d(planes, scale(filter, 4), undefined, {
-        stride: 2,
-        padding,
-      }),
-  );
-}
-
-/** A convolution beside which an image is halved or doubled. */
-abstract class ResamplingConv2d extends Conv2d {
-  /** `f ⊗ f` of sum 1, `[1, 1, taps, taps]`. */
-  readonly resample_filter: Tensor;
-
-  constructor(
-    from: number,
-    to: number,
-    kernelSize: number,
-    filter: readonly number[],
-    rng: Rng,
-    options: ConvOptions = {},
-  ) {
-    super(from, to, kernelSize, rng, convOptions(kernelSize, options));
-    const total = filter.reduce((sum, tap) => sum + tap, 0) ** 2;
-    const outer = filter.flatMap((a) => filter.map((b) => a * b / total));
-    const shape = [1, 1, filter.length, filter.length];
-    this.resample_filter = buffer(tensor(Float32Array.from(outer), shape));
-  }
-}
-
-/** Halves, then convolves. */
-class DownConv2d extends ResamplingConv2d {
-  override forward(x: Tensor, ending: Epilogue = {}): Tensor {
-    return super.forward(halved(x, this.resample_filter), ending);
-  }
-}
-
-/** Doubles, then convolves. */
-class UpConv2d extends ResamplingConv2d {
-  override forward(x: Tensor, ending: Epilogue = {}): Tensor {
-    return super.forward(doubled(x, this.resample_filter), ending);
-  }
-}
-
-/** Convolves, then halves: what the filter sees around the image is convolved, not zero. */
-class ConvDown2d extends ResamplingConv2d {
-  constructor(from: number, to: number, filter: readonly number[], rng: Rng) {
-    super(from, to, 3, filter, rng, { padding: filter.length / 2 });
-  }
-
-  override forward(x: Tensor): Tensor {
-    return halved(super.forward(x), this.resample_filter, 0);
-  }
-}
 
 /** What a block does besides its convolutions. */
 interface BlockOptions {
