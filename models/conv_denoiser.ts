@@ -104,7 +104,7 @@ export class ConvDenoiser extends Module implements DenoiserNetwork {
    * Builds the network.
    *
    * @param rng Draws the initial weights.
-   * @throws {RangeError} If `levels` is below 1.
+   * @throws {RangeError} If `levels` is not whole, or below 1.
    */
   constructor(options: ConvDenoiserOptions, rng: Rng) {
     super();
@@ -116,9 +116,9 @@ export class ConvDenoiser extends Module implements DenoiserNetwork {
       timeDim = 256,
       numClasses,
     } = options;
-    if (!(levels >= 1)) {
+    if (!Number.isInteger(levels) || levels < 1) {
       throw new RangeError(
-        `Cannot make a ConvDenoiser as levels must be at least 1: it is ${levels}`,
+        `Cannot make a ConvDenoiser as levels must be a whole number from 1: it is ${levels}`,
       );
     }
     this.#inChannels = inChannels;

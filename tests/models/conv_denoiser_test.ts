@@ -188,6 +188,6 @@ Deno.test("ConvDenoiser explains what does not fit", () => {
   );
   assert.throws(
     () => new ConvDenoiser({ ...TINY, levels: 0 }, rng),
-    /levels must be at least 1: it is 0/,
+    /levels must be a whole number from 1: it is 0/,
   );
 });
