@@ -5,31 +5,64 @@
  */
 import {
   type Batch,
+  cast,
+  clamp,
+  type ClassifierGuidance,
   concat,
+  countFlops,
+  type Denoiser,
   type DenoiserNetwork,
+  diffusionLoss,
+  edmEstimator,
+  EdmProcess,
+  type Estimator,
+  type EstimatorOptions,
   GaussianDiffusion,
+  type HostTensor,
+  ImportanceSampler,
+  karrasSigmas,
+  mean,
+  mul,
   narrow,
+  noGrad,
+  type NoiseLevel,
+  reshape,
   Rng,
   sampleAncestral,
   sampleDdim,
+  sampleDpmpp,
+  sampleEulerAncestral,
+  sampleHeun,
+  scale,
   scope,
+  slerp,
+  stack,
   type Tensor,
-  tensor,
   toBytes,
+  vpEstimator,
+  withClasses,
+  zeros,
 } from "../mod.ts";
 import { philoxWords, toUnit } from "../tensor/philox.ts";
 import { checkConfig } from "./_config.ts";
-import { type DdpmConfig, ddpmSchema } from "./_ddpm_config.ts";
+import {
+  type DdpmConfig,
+  ddpmSchema,
+  type SamplerName,
+  SAMPLERS,
+} from "./_ddpm_config.ts";
 import { buildNetwork } from "./_network_config.ts";
+import type { Chart } from "./_plots.ts";
 import {
   type DataShape,
   loadWeights,
+  type Losses,
   type Picture,
   readCheckpoint,
   type Trainable,
 } from "./_trainer.ts";
 
-/** Streams of the run's seed; ancestral noise has one per batch of samples from its own on. */
+/** Streams of the run's seed. */
 const STREAM = {
   weights: 1,
   timesteps: 2,
@@ -37,71 +70,138 @@ const STREAM = {
   dropout: 4,
   samples: 5,
   labels: 6,
+  selfConditioning: 7,
   ancestral: 1_000,
 } as const;
 /** Images that go through the network at once while sampling. */
 const SAMPLE_BATCH = 64;
+/** Noise levels of networks trained as EDM (Karras et al. 2022, table 1). */
+const EDM_SIGMAS = { sigmaMin: 0.002, sigmaMax: 80 };
 
-/** How samples are drawn. */
-export interface SampleOptions {
+type Configured = DdpmConfig["samples"];
+
+/** How images are drawn, as far as a run's configuration is not asked. */
+export interface Drawing
+  extends Partial<Omit<Configured, "count" | "sampler">> {
+  /** By its name in the configuration. */
+  sampler?: SamplerName;
+}
+
+/** What else `sample` takes. */
+export interface SampleOptions extends Drawing {
   /** Number of images. */
   count: number;
   /** Seed of the noise. */
   seed: number;
-  /** `ddpm` is ancestral. */
-  sampler: DdpmConfig["samples"]["sampler"];
-  /** Network evaluations; defaults to all timesteps. */
-  steps?: number;
-  /** Of ddim; defaults to 0. */
-  eta?: number;
+  /** Number of the first image among those of the seed; defaults to 0. */
+  first?: number;
   /** Class ids, one per image; for a conditional model. */
   classes?: Int32Array<ArrayBuffer>;
-  /** Called after each network evaluation. */
+  /** Pulls images towards classes, given those of a batch. */
+  classifier?: (y: Int32Array<ArrayBuffer>) => ClassifierGuidance;
+  /** Images on the way from each start to the next, instead of independent ones. */
+  interpolate?: number;
+  /** Called after each step of the sampler. */
   onStep?: (done: number) => void;
-  /** Asked after each network evaluation. */
+  /** Asked after each step of the sampler. */
   isCancelled?: () => boolean;
 }
+
+/** What is drawn of the log. */
+const CHARTS: readonly Chart[] = [
+  {
+    file: "curves",
+    yTitle: "Mean squared error of the prediction",
+    curves: { loss: "training loss" },
+    logY: true,
+  },
+  {
+    file: "likelihood",
+    yTitle: "Negative likelihood bound (bits/dim)",
+    curves: { bits_per_dim_train: "train", bits_per_dim_test: "test" },
+  },
+];
 
 /** Thrown through a sampler to stop it. */
 class Cancelled extends Error {}
 
 /** Network and process of a configuration. */
 export class DdpmModel implements Trainable<DdpmConfig> {
-  readonly lossTitle = "mean squared error of the predicted noise";
+  readonly charts = CHARTS;
   /** The denoiser. */
   readonly network: DenoiserNetwork;
   /** The noising process. */
   readonly diffusion: GaussianDiffusion;
+  /** Instead of it, if the network is trained so. */
+  readonly edm?: EdmProcess;
   readonly config: DdpmConfig;
   readonly shape: DataShape;
-  readonly rngs: Readonly<Record<"timesteps" | "noise" | "dropout", Rng>>;
+  readonly rngs: Readonly<
+    Record<"timesteps" | "noise" | "dropout" | "selfConditioning", Rng>
+  >;
+  readonly inputs?: Trainable["inputs"];
+  readonly observe?: Trainable["observe"];
+  readonly #importance?: ImportanceSampler;
+  /** Timesteps of the step under way, if they are drawn by importance. */
+  #drawn: Int32Array<ArrayBuffer> = new Int32Array();
 
   /** Draws the initial weights from the configuration's seed. */
   constructor(config: DdpmConfig, shape: DataShape) {
+    const { seed, diffusion, loss, batchSize, conditional } = config;
     this.config = config;
     this.shape = shape;
-    this.diffusion = new GaussianDiffusion(config.diffusion as never);
-    const { channels, height, width, classNames } = shape;
-    const { seed, conditional, labelDropout } = config;
+    this.diffusion = new GaussianDiffusion(diffusion);
+    if (loss.type === "edm") this.edm = new EdmProcess(config.edm);
     this.network = buildNetwork(config, {
-      inChannels: channels,
-      outChannels: channels,
-      height,
-      width,
+      ...this.#channels(),
+      height: shape.height,
+      width: shape.width,
       // One row more for "no class", where that is trained.
       numClasses: conditional
-        ? classNames.length + Number(labelDropout > 0)
+        ? shape.classNames.length + Number(config.labelDropout > 0)
         : undefined,
     }, new Rng(seed, STREAM.weights));
     this.rngs = {
       timesteps: new Rng(seed, STREAM.timesteps),
       noise: new Rng(seed, STREAM.noise),
       dropout: new Rng(seed, STREAM.dropout),
+      selfConditioning: new Rng(seed, STREAM.selfConditioning),
+    };
+    if (loss.timesteps === "importance") {
+      const importance = new ImportanceSampler(diffusion.timesteps);
+      this.#importance = importance;
+      this.inputs = {
+        timesteps: { shape: [batchSize], dtype: "i32" },
+        weights: { shape: [batchSize] },
+      };
+      this.observe = ({ terms }) => {
+        // The log stops a run whose loss is not finite.
+        if (terms!.every(Number.isFinite)) {
+          importance.update(this.#drawn, terms!);
+        }
+      };
+    }
+  }
+
+  /** Of what the network takes and gives. */
+  #channels(): { inChannels: number; outChannels: number } {
+    const { channels } = this.shape;
+    const { diffusion, selfConditioning } = this.config;
+    return {
+      inChannels: channels * (selfConditioning ? 2 : 1),
+      outChannels: channels * (diffusion.variance === "learned_range" ? 2 : 1),
     };
   }
 
   prepare({ images, labels }: Batch, step: number) {
-    return { images, labels: this.#dropLabels(labels, step) };
+    const inputs = { images, labels: this.#dropLabels(labels, step) };
+    if (!this.#importance) return inputs;
+    const { t, weights } = this.#importance.draw(
+      labels.length,
+      this.rngs.timesteps,
+    );
+    this.#drawn = t;
+    return { ...inputs, timesteps: t, weights };
   }
 
   /** Takes the class from some examples, each with its own draw. */
@@ -116,35 +216,96 @@ export class DdpmModel implements Trainable<DdpmConfig> {
     return labels.map((y, i) => toUnit(words[i]!) < labelDropout ? none : y);
   }
 
-  losses({ images, labels }: Readonly<Record<string, Tensor>>) {
-    const { config, diffusion, network } = this;
-    const { timesteps, noise, dropout: rng } = this.rngs;
-    const t = timesteps.integers(
-      [config.batchSize],
-      config.loss.firstTimestep,
-      diffusion.timesteps,
+  losses(inputs: Readonly<Record<string, Tensor>>): Losses {
+    const { config, diffusion, network, edm, rngs } = this;
+    const images = inputs.images!;
+    const y = config.conditional ? inputs.labels : undefined;
+    const predict: Denoiser = (x, t) =>
+      network.forward(x, t, { y, training: true, rng: rngs.dropout });
+    if (edm) {
+      return { loss: edm.loss(predict, images, rngs.timesteps, rngs.noise) };
+    }
+    const { firstTimestep, ...loss } = config.loss;
+    const options = { ...loss, type: config.loss.type as "simple" };
+    const t = inputs.timesteps ??
+      rngs.timesteps.integers(
+        [config.batchSize],
+        firstTimestep,
+        diffusion.timesteps,
+      );
+    const denoise = config.selfConditioning
+      ? this.#selfConditioned(predict, t)
+      : predict;
+    const terms = diffusionLoss(
+      diffusion,
+      denoise,
+      images,
+      t,
+      rngs.noise,
+      options,
     );
-    const y = config.conditional ? labels : undefined;
-    const denoise = (x: Tensor, t: Tensor) =>
-      network.forward(x, t, { y, training: true, rng });
-    return { loss: diffusion.loss(denoise, images!, t, noise) };
+    if (!inputs.weights) return { loss: mean(terms) };
+    return { loss: mean(mul(inputs.weights, terms)), terms };
+  }
+
+  /** Half of the examples see the image that the network makes of them without seeing one. */
+  #selfConditioned(predict: Denoiser, t: Tensor): Denoiser {
+    return (x, time) => {
+      const guess = noGrad(() => {
+        const { value } = this.diffusion.split(
+          predict(concat([x, zeros(x.shape)], 1), time),
+        );
+        const x0 = this.diffusion.startFrom(x, t, value);
+        return clamp(x0, { min: -1, max: 1 });
+      });
+      const drawn = this.rngs.selfConditioning.integers([x.shape[0]!], 0, 2);
+      const shown = reshape(cast(drawn, "f32"), [x.shape[0]!, 1, 1, 1]);
+      return predict(concat([x, mul(shown, guess)], 1), time);
+    };
+  }
+
+  extraState(): Record<string, HostTensor> {
+    if (!this.#importance) return {};
+    const { losses, counts } = this.#importance.state;
+    return {
+      losses: { dtype: "f32", shape: [losses.length], data: losses },
+      counts: { dtype: "i32", shape: [counts.length], data: counts },
+    };
+  }
+
+  restoreExtra(state: Readonly<Record<string, HostTensor>>): void {
+    if (!this.#importance) return;
+    this.#importance.state = {
+      losses: state.losses!.data as Float32Array<ArrayBuffer>,
+      counts: state.counts!.data as Int32Array<ArrayBuffer>,
+    };
+  }
+
+  flops(): number {
+    const { height, width } = this.shape;
+    const x = [1, this.#channels().inChannels, height, width];
+    return countFlops(() =>
+      this.network.forward(zeros(x), zeros([1]), {
+        y: this.config.conditional ? zeros([1], "i32") : undefined,
+      })
+    );
   }
 
   report(): string[] {
-    const { schedule, timesteps } = this.config.diffusion;
-    const left = Math.sqrt(this.diffusion.alphasCumprod[timesteps - 1]!);
-    const line = `Schedule: ${schedule}, ${timesteps} timesteps, √ᾱ_T = ${
-      left.toExponential(1)
-    }`;
-    if (left < 0.02) return [line];
-    return [
-      line,
-      `warning: ${
-        (100 * left).toFixed(0)
-      } % of the signal's amplitude is left at the ` +
-      "last timestep, but sampling starts from pure noise: use more timesteps, a larger " +
-      "diffusion.betaEnd or the cosine schedule",
-    ];
+    if (this.edm) {
+      const { sigmaData, pMean, pStd } = this.edm;
+      return [
+        `Noise: ln σ ~ N(${pMean}, ${pStd}²), σ_data ${sigmaData}`,
+      ];
+    }
+    const report = this.diffusion.report();
+    const line =
+      `Schedule: ${this.config.diffusion.schedule}, ${report.timesteps} timesteps, ᾱ_T = ${
+        report.finalAlphaCumprod.toExponential(2)
+      } (prior KL ${
+        report.priorBitsPerDim.toExponential(1)
+      } bits/dim), ᾱ ≥ ½ until t = ${report.halfTimestep}, ${report.clippedBetas} betas clipped`;
+    return report.warning ? [line, `warning: ${report.warning}`] : [line];
   }
 
   /** Classes of `count` images, in turn. */
@@ -160,21 +321,76 @@ export class DdpmModel implements Trainable<DdpmConfig> {
   }
 
   async picture(isCancelled: () => boolean): Promise<Picture | undefined> {
-    const { samples, seed } = this.config;
-    const { count } = samples;
+    const { count } = this.config.samples;
     const bytes = await this.sample({
-      ...samples,
-      steps: samples.sampler === "ddpm" ? undefined : samples.steps,
-      seed,
+      count,
+      seed: this.config.seed,
       classes: this.classesInTurn(count),
       isCancelled,
     });
     return bytes && { bytes, count };
   }
 
-  /** Batches in which `sample` draws so many images. */
-  batchesFor(count: number): number {
-    return Math.ceil(count / SAMPLE_BATCH);
+  /** The configured way to draw, changed by what is asked for; a sampler's own steps and spacing go with it. */
+  drawing(asked: Drawing = {}) {
+    const given = Object.fromEntries(
+      Object.entries(asked).filter(([, value]) => value !== undefined),
+    ) as Drawing;
+    const configured = this.config.samples;
+    const sampler = given.sampler ?? configured.sampler;
+    const own = SAMPLERS[sampler];
+    const { steps, spacing, ...rest } = configured;
+    const kept = sampler === configured.sampler ? { steps, spacing } : {};
+    return {
+      ...rest,
+      ...given,
+      sampler,
+      steps: given.steps ?? kept.steps ??
+        ("steps" in own ? own.steps : this.diffusion.timesteps),
+      spacing: given.spacing ?? kept.spacing ?? own.spacing,
+    };
+  }
+
+  /** Levels of noise that a sampler visits. */
+  levels(steps: number, spacing: Configured["spacing"]): NoiseLevel[] {
+    if (!this.edm) return this.diffusion.levels(steps, spacing);
+    const sigmas = karrasSigmas(steps, EDM_SIGMAS).subarray(0, -1);
+    return Array.from(sigmas, (sigma) => ({ alpha: 1, sigma }));
+  }
+
+  /** What a sampler asks about a batch. */
+  estimator(
+    classes: Int32Array<ArrayBuffer> | undefined,
+    drawing: ReturnType<DdpmModel["drawing"]>,
+    classifier?: ClassifierGuidance,
+  ): Estimator {
+    const { network, edm, diffusion, shape } = this;
+    const { guidance, guidanceInterval: interval, threshold } = drawing;
+    const options: EstimatorOptions = {
+      threshold,
+      classifier,
+      selfConditioning: this.config.selfConditioning,
+    };
+    let denoise: Denoiser = (x, t) => network.forward(x, t);
+    if (classes) {
+      const both = withClasses(network, classes, shape.classNames.length);
+      denoise = both.denoise;
+      if (guidance !== 1) {
+        options.guidance = { both: both.both, scale: guidance, interval };
+      }
+    }
+    return edm
+      ? edmEstimator(edm, denoise, options)
+      : vpEstimator(diffusion, denoise, options);
+  }
+
+  /** Steps of the sampler in which `sample` draws so many images. */
+  stepsFor(
+    count: number,
+    { steps, spacing }: ReturnType<DdpmModel["drawing"]>,
+  ): number {
+    return Math.ceil(count / SAMPLE_BATCH) *
+      this.levels(steps, spacing).length;
   }
 
   /**
@@ -185,43 +401,32 @@ export class DdpmModel implements Trainable<DdpmConfig> {
   async sample(
     options: SampleOptions,
   ): Promise<Uint8Array<ArrayBuffer> | undefined> {
-    const { count, seed, sampler, eta = 0, classes } = options;
-    const { channels, height, width } = this.shape;
-    const steps = options.steps ?? this.diffusion.timesteps;
-    const onStep = (done: number) => {
-      if (options.isCancelled?.()) throw new Cancelled();
-      options.onStep?.(done);
-    };
+    const { count, seed, first = 0, classes, interpolate } = options;
+    const drawing = this.drawing(options);
+    const levels = this.levels(drawing.steps, drawing.spacing);
     const draw = async () => {
-      // All starting noise is one draw, so that it does not depend on the batch size.
-      const noise = new Rng(seed, STREAM.samples).normal([
-        count,
-        channels,
-        height,
-        width,
-      ]);
       const pieces: Tensor[] = [];
-      for (let i = 0; i < this.batchesFor(count); i++) {
-        const from = i * SAMPLE_BATCH,
-          to = Math.min(count, from + SAMPLE_BATCH);
-        const xT = narrow(noise, 0, from, to);
-        const y = classes && tensor(classes.slice(from, to));
-        const denoise = (x: Tensor, t: Tensor) =>
-          this.network.forward(x, t, { y });
-        const rng = new Rng(seed, STREAM.ancestral + i);
-        const common = {
-          steps,
-          onStep: (done: number) => onStep(i * steps + done),
-        };
-        pieces.push(
-          sampler === "ddpm"
-            ? await sampleAncestral(this.diffusion, denoise, xT, rng, common)
-            : await sampleDdim(this.diffusion, denoise, xT, {
-              ...common,
-              eta,
-              rng,
-            }),
+      for (let from = 0; from < count; from += SAMPLE_BATCH) {
+        const n = Math.min(SAMPLE_BATCH, count - from);
+        const y = classes?.slice(from, from + n);
+        const estimator = this.estimator(
+          y,
+          drawing,
+          y && options.classifier?.(y),
         );
+        const start = interpolate
+          ? await this.#between(from, n, interpolate, seed)
+          : this.#noise(n, seed, first + from);
+        const before = pieces.length * levels.length;
+        const x = await this.#run(drawing, estimator, levels, start, {
+          row: first + from,
+          seed,
+          onStep(done) {
+            if (options.isCancelled?.()) throw new Cancelled();
+            options.onStep?.(before + done);
+          },
+        });
+        pieces.push(x);
       }
       return toBytes(await concat(pieces).data());
     };
@@ -230,6 +435,76 @@ export class DdpmModel implements Trainable<DdpmConfig> {
     } catch (error) {
       if (error instanceof Cancelled) return undefined;
       throw error;
+    }
+  }
+
+  /** Standard normals for `n` images from number `row` on, whose noise does not depend on their batch. */
+  #noise(n: number, seed: number, row: number): Tensor {
+    const { channels, height, width } = this.shape;
+    return new Rng(seed, STREAM.samples)
+      .normalRows([n, channels, height, width], row);
+  }
+
+  /** Of all images on the ways between noises, `way` to a row, those from number `from` on. */
+  async #between(
+    from: number,
+    n: number,
+    way: number,
+    seed: number,
+  ): Promise<Tensor> {
+    const firstWay = Math.floor(from / way);
+    const ways = Math.ceil((from + n) / way) - firstWay;
+    const ends = this.#noise(2 * ways, seed, 2 * firstWay);
+    const [, ...image] = ends.shape as [number, ...number[]];
+    const pairs = reshape(ends, [ways, 2, ...image]);
+    const [a, b] = [0, 1].map((end) =>
+      reshape(narrow(pairs, 1, end, end + 1), [ways, ...image])
+    );
+    const steps: Tensor[] = [];
+    for (let j = 0; j < way; j++) {
+      steps.push(await slerp(a!, b!, way === 1 ? 0 : j / (way - 1)));
+    }
+    const all = reshape(stack(steps, 1), [ways * way, ...image]);
+    return narrow(all, 0, from - firstWay * way, from - firstWay * way + n);
+  }
+
+  /** Runs the sampler on one batch of standard normals. */
+  #run(
+    drawing: ReturnType<DdpmModel["drawing"]>,
+    estimator: Estimator,
+    levels: readonly NoiseLevel[],
+    start: Tensor,
+    { seed, row, onStep }: {
+      seed: number;
+      row: number;
+      onStep: (done: number) => void;
+    },
+  ): Promise<Tensor> {
+    const xT = this.edm ? scale(start, levels[0]!.sigma) : start;
+    const rng = new Rng(seed, STREAM.ancestral);
+    const noise = (shape: readonly number[]) => rng.normalRows(shape, row);
+    const { sampler, eta, churn: sChurn } = drawing;
+    switch (sampler) {
+      case "ddpm": {
+        const isWhole = levels.length === this.diffusion.timesteps;
+        const { variance } = this.diffusion;
+        return sampleAncestral(estimator, levels, xT, {
+          noise,
+          onStep,
+          // Over fewer steps, the larger variance leaves images noisy.
+          variance: variance === "fixedlarge" && !isWhole
+            ? "fixedsmall"
+            : variance,
+        });
+      }
+      case "ddim":
+        return sampleDdim(estimator, levels, xT, { noise, onStep, eta });
+      case "dpmpp":
+        return sampleDpmpp(estimator, levels, xT, { onStep });
+      case "heun":
+        return sampleHeun(estimator, levels, xT, { noise, onStep, sChurn });
+      case "euler-ancestral":
+        return sampleEulerAncestral(estimator, levels, xT, { noise, onStep });
     }
   }
 }

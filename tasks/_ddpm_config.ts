@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { SCHEDULE_NAMES, type Spacing, SPACING_NAMES } from "../mod.ts";
 import { z } from "./_config.ts";
 import { checkNetwork, networkKeys, NETWORKS } from "./_network_config.ts";
 import {
@@ -15,44 +16,30 @@ import {
 const beta = z.number().gt(0).lt(1);
 const sigma = z.number().min(0);
 
-/** Ways to take noise away, by the names of `--sampler`. */
-export const SAMPLERS = [
-  "ddpm",
-  "ddim",
-  "dpmpp",
-  "heun",
-  "euler-ancestral",
-] as const;
+/** Ways to take noise away, by the names of `--sampler`, and what each does if not told otherwise. */
+export const SAMPLERS = {
+  ddpm: { spacing: "even" }, // steps: all timesteps
+  ddim: { steps: 50, spacing: "even" },
+  dpmpp: { steps: 20, spacing: "linspace" },
+  heun: { steps: 18, spacing: "karras" }, // of two evaluations each
+  "euler-ancestral": { steps: 50, spacing: "even" },
+} as const satisfies Record<string, { steps?: number; spacing: Spacing }>;
 
-/** Which levels of noise a sampler visits. */
-export const SPACINGS = [
-  "even",
-  "stride",
-  "quad",
-  "linspace",
-  "karras",
-] as const;
+/** Name of a sampler. */
+export type SamplerName = keyof typeof SAMPLERS;
+/** All names of samplers. */
+export const SAMPLER_NAMES = Object.keys(SAMPLERS) as SamplerName[];
 
 /** The noising process, and what the network predicts of it. */
-const diffusion = z.strictObject({
+export const diffusion = z.strictObject({
   timesteps: z.int().min(2).default(1000), // T
-  schedule: z.enum([
-    "linear",
-    "rescaled-linear", // linear, with ends scaled by 1000 / T
-    "cosine",
-    "sigmoid",
-    "scaled-linear", // of latent diffusion
-    "quad",
-    "const",
-    "warmup10",
-    "warmup50",
-    "jsd", // ends in pure noise: not while predicting noise
-  ]).default("linear"),
+  schedule: z.enum(SCHEDULE_NAMES).default("linear"),
   betaStart: beta.optional(), // default: the schedule's own
   betaEnd: beta.optional(), // default: the schedule's own
   maxBeta: beta.optional(), // betas are clipped to it; default: the schedule's own
+  zeroTerminalSnr: z.boolean().default(false), // bends the schedule to end in pure noise
   prediction: z.enum(["eps", "x0", "v"]).default("eps"),
-  variance: z.enum(["fixedlarge", "fixedsmall", "learned-range"]).default(
+  variance: z.enum(["fixedlarge", "fixedsmall", "learned_range"]).default(
     "fixedlarge",
   ), // of a step back: β_t, β̃_t, or between them
 });
@@ -60,8 +47,8 @@ const diffusion = z.strictObject({
 /** What is minimised. */
 const loss = z.strictObject({
   type: z.enum(["simple", "hybrid", "vlb", "edm"]).default("simple"),
-  weighting: z.enum(["none", "min-snr"]).default("none"),
-  gamma: z.number().gt(0).default(5), // of min-snr
+  weighting: z.enum(["none", "min-snr-gamma"]).default("none"),
+  gamma: z.number().gt(0).default(5), // of min-snr-gamma
   vlbWeight: z.number().gt(0).default(1e-3), // of hybrid
   timesteps: z.enum(["uniform", "importance"]).default("uniform"), // how t is drawn
   firstTimestep: z.int().min(0).default(0), // the smallest t that is drawn
@@ -78,10 +65,10 @@ const edm = z.strictObject({
 /** How the sample grids of a run are drawn. */
 const samples = z.strictObject({
   count: count.default(64),
-  sampler: z.enum(SAMPLERS).default("ddim"),
-  steps: count.default(50), // network evaluations, or twice as many with heun
+  sampler: z.enum(SAMPLER_NAMES).default("ddim"),
+  steps: count.optional(), // default: all timesteps with ddpm, else see SAMPLERS
   eta: share.default(0), // of ddim: 0 deterministic, 1 as noisy as ddpm
-  spacing: z.enum(SPACINGS).optional(), // default: the sampler's own
+  spacing: z.enum(SPACING_NAMES).optional(), // default: the sampler's own
   threshold: z.enum(["static", "dynamic", "none"]).default("static"), // of predicted images
   guidance: z.number().min(0).default(1), // classifier-free; 1 is off
   guidanceInterval: z.tuple([sigma, sigma]).optional(), // σ of levels with guidance
@@ -116,19 +103,20 @@ export const ddpmSchema = z.strictObject({
   if (betaStart !== undefined && betaEnd !== undefined && betaStart > betaEnd) {
     wrong(["diffusion", "betaStart"], `at most betaEnd, ${betaEnd}`);
   }
-  if (loss.type !== "edm" && samples.steps > timesteps) {
+  if (loss.type !== "edm" && (samples.steps ?? 0) > timesteps) {
     wrong(["samples", "steps"], `at most diffusion.timesteps, ${timesteps}`);
   }
   if (loss.firstTimestep >= timesteps) {
     wrong(["loss", "firstTimestep"], `below diffusion.timesteps, ${timesteps}`);
   }
-  if (diffusion.schedule === "jsd" && diffusion.prediction === "eps") {
+  const endsInNoise = diffusion.schedule === "jsd" || diffusion.zeroTerminalSnr;
+  if (endsInNoise && diffusion.prediction === "eps" && loss.type !== "edm") {
     wrong(
       ["diffusion", "prediction"],
-      "x0 or v with schedule jsd, whose last step leaves nothing but noise",
+      "x0 or v with schedule jsd or zeroTerminalSnr, whose last step leaves nothing but noise",
     );
   }
-  const learned = diffusion.variance === "learned-range";
+  const learned = diffusion.variance === "learned_range";
   if (loss.type === "edm" && learned) {
     wrong(
       ["diffusion", "variance"],
@@ -138,14 +126,26 @@ export const ddpmSchema = z.strictObject({
   if (loss.type === "simple" && learned) {
     wrong(
       ["loss", "type"],
-      "hybrid or vlb with diffusion.variance learned-range, which simple does not train",
+      "hybrid or vlb with diffusion.variance learned_range, which simple does not train",
     );
   }
   if (loss.type === "hybrid" && !learned) {
     wrong(
       ["diffusion", "variance"],
-      "learned-range with loss.type hybrid, which adds only what trains the variance",
+      "learned_range with loss.type hybrid, which adds only what trains the variance",
     );
+  }
+  if (loss.type === "edm" && config.selfConditioning) {
+    wrong(["selfConditioning"], "false with loss.type edm");
+  }
+  if (loss.type === "vlb" && loss.weighting !== "none") {
+    wrong(["loss", "weighting"], "none with loss.type vlb, a bound as it is");
+  }
+  if (loss.timesteps === "importance" && loss.type === "edm") {
+    wrong(["loss", "timesteps"], "uniform with loss.type edm, which has none");
+  }
+  if (loss.timesteps === "importance" && loss.firstTimestep > 0) {
+    wrong(["loss", "firstTimestep"], "0 with loss.timesteps importance");
   }
   if (config.labelDropout > 0 && !config.conditional) {
     wrong(["conditional"], "true with labelDropout");

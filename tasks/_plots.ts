@@ -264,19 +264,40 @@ export function curveOf(
   };
 }
 
+/** A picture of a run's log. */
+export interface Chart {
+  /** Of the files, without extension. */
+  readonly file: string;
+  /** Of the axis, with its unit. */
+  readonly yTitle: string;
+  /** Keys of the log, and their names in the legend. */
+  readonly curves: Readonly<Record<string, string>>;
+  /** Logarithmic y. Default false. */
+  readonly logY?: boolean;
+}
+
 /**
- * Writes `curves.svg` and `curves.png` of a run, atomically.
+ * Writes a chart of a run's log as SVG and PNG, atomically.
  *
  * @param run The run.
- * @param curves As for `curvesSvg`.
- * @param options As for `curvesSvg`.
+ * @returns Whether the log holds anything to draw.
  */
-export async function saveCurves(
+export async function saveChart(
   run: RunFolder,
-  curves: readonly Curve[],
-  options: CurvesOptions,
-): Promise<void> {
-  const svg = await curvesSvg(curves, options);
-  await writeAtomic(run.file("curves.svg"), svg);
-  await writeAtomic(run.file("curves.png"), await svgToPng(svg));
+  chart: Chart,
+): Promise<boolean> {
+  const { file, curves, ...options } = chart;
+  const lines = await run.readMetrics();
+  const drawn = Object.entries(curves)
+    .map(([key, name]) => curveOf(lines, key, name))
+    .filter(({ steps }) => steps.length > 0);
+  if (drawn.length === 0) return false;
+  const names = drawn.map(({ name }) => name).join(", ");
+  const svg = await curvesSvg(drawn, {
+    ...options,
+    title: `${run.name}: ${names}`,
+  });
+  await writeAtomic(run.file(`${file}.svg`), svg);
+  await writeAtomic(run.file(`${file}.png`), await svgToPng(svg));
+  return true;
 }

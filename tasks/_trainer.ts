@@ -28,6 +28,7 @@ import {
   type Tensor,
   type TypedArray,
 } from "../mod.ts";
+import type { Chart } from "./_plots.ts";
 import type { TrainingConfig } from "./_training_config.ts";
 
 /** Value of the metadata key `format` of a checkpoint. */
@@ -64,6 +65,11 @@ export interface Picture {
   count: number;
 }
 
+/** What is minimised, and other numbers of a step. */
+export type Losses =
+  & Readonly<Record<string, Tensor>>
+  & { readonly loss: Tensor };
+
 /** A model as the trainer and the loop of `train` need it. */
 export interface Trainable<C extends TrainingConfig = TrainingConfig> {
   /** As configured. */
@@ -85,7 +91,7 @@ export interface Trainable<C extends TrainingConfig = TrainingConfig> {
   losses(
     inputs: Readonly<Record<string, Tensor>>,
     step: number,
-  ): Readonly<Record<string, Tensor>> & { readonly loss: Tensor };
+  ): Losses;
   /** Steps of one stage replay one captured step; default: all the same. */
   stage?(step: number): string;
   /** Given the outputs of every step as soon as it is done, which costs a wait for the device. */
@@ -94,15 +100,17 @@ export interface Trainable<C extends TrainingConfig = TrainingConfig> {
   extraState?(): Record<string, HostTensor>;
   /** Takes over what `extraState` gave. */
   restoreExtra?(state: Readonly<Record<string, HostTensor>>): void;
+  /** Floating-point operations forward per image. */
+  flops(): number;
   /** Lines about the model, printed before training. */
   report(): string[];
-  /** What the loss is, for the axis of the curve. */
-  readonly lossTitle: string;
+  /** Pictures of the log; the first is called `curves`. */
+  readonly charts: readonly Chart[];
   /** Draws a grid; undefined if cancelled, or missing if there is nothing to see. */
   picture?(isCancelled: () => boolean): Promise<Picture | undefined>;
   /** Numbers on held-out and on training data, for the metrics. */
   evaluate?(
-    data: { readonly train: Dataset; readonly test?: Dataset },
+    data: { readonly train: Dataset; readonly test: Dataset },
     isCancelled: () => boolean,
   ): Promise<Record<string, number> | undefined>;
   /** What the summary says besides. */
@@ -242,7 +250,7 @@ export class Trainer<M extends Trainable = Trainable> {
 
   /** `model.evaluate` with the moving average for weights. */
   evaluate(
-    data: { readonly train: Dataset; readonly test?: Dataset },
+    data: { readonly train: Dataset; readonly test: Dataset },
     isCancelled: () => boolean,
   ): Promise<Record<string, number> | undefined> {
     return this.ema.withWeights(async () =>

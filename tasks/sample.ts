@@ -4,7 +4,7 @@
  * @module
  */
 import { deviceFlag } from "./_device.ts"; // before the engine, which opens the device
-import { resolveClasses } from "../mod.ts";
+import { resolveClasses, SPACING_NAMES } from "../mod.ts";
 import {
   asUsage,
   defineCommand,
@@ -14,7 +14,8 @@ import {
   UsageError,
   userPath,
 } from "./_cli.ts";
-import { loadDdpm } from "./_ddpm.ts";
+import { type DdpmModel, type Drawing, loadDdpm } from "./_ddpm.ts";
+import { SAMPLER_NAMES } from "./_ddpm_config.ts";
 import { saveGrid, saveImages } from "./_images.ts";
 import { Progress } from "./_progress.ts";
 import { RunFolder } from "./_run_folder.ts";
@@ -43,7 +44,7 @@ export const command = defineCommand({
     },
     sampler: {
       type: "string",
-      choices: ["ddpm", "ddim"],
+      choices: SAMPLER_NAMES,
       description:
         "How noise is taken away (default: as in the run's configuration)",
     },
@@ -51,14 +52,53 @@ export const command = defineCommand({
       type: "integer",
       min: 1,
       description:
-        "Network evaluations (default: as configured for ddim, all for ddpm)",
+        "Steps of the sampler (default: as configured, or all timesteps for ddpm, 50 for ddim and euler-ancestral, 20 for dpmpp, 18 for heun)",
+    },
+    spacing: {
+      type: "string",
+      choices: SPACING_NAMES,
+      description:
+        "Which noise levels are visited (default: even, linspace for dpmpp, karras for heun)",
     },
     eta: {
       type: "number",
       min: 0,
       max: 1,
+      description: "Noise of ddim, 0 to 1 (default: as configured)",
+    },
+    churn: {
+      type: "number",
+      min: 0,
+      description: "Noise of heun (default: as configured)",
+    },
+    threshold: {
+      type: "string",
+      choices: ["static", "dynamic", "none"],
+      description: "How predicted images are kept in range",
+    },
+    guidance: {
+      type: "number",
+      min: 0,
       description:
-        "Noise of ddim, 0 to 1 (default: as in the run's configuration)",
+        "Scale of classifier-free guidance, 1 is none; for a model trained with labelDropout",
+    },
+    guidanceInterval: {
+      type: "list",
+      placeholder: "LOW,HIGH",
+      description:
+        "Noise levels, as sigma/alpha, that are guided (default: all)",
+    },
+    interpolate: {
+      type: "integer",
+      min: 2,
+      placeholder: "N",
+      description: "Draw rows of N images, each on the way between two",
+    },
+    first: {
+      type: "integer",
+      min: 0,
+      default: 0,
+      description: "Number of the first image among those of the seed",
     },
     seed: {
       type: "integer",
@@ -88,6 +128,86 @@ export const command = defineCommand({
     "Network, schedule and pixel range come from the checkpoint; no flag of the training is needed again.",
 });
 
+type Flags = Parsed<typeof command.flags>["flags"];
+
+/** What the flags say of the way to draw. */
+function drawingOf(flags: Flags): Drawing {
+  const { sampler, spacing, eta, churn, threshold, guidance } = flags;
+  return {
+    sampler,
+    steps: flags.samplingSteps,
+    spacing,
+    eta,
+    churn,
+    threshold,
+    guidance,
+    guidanceInterval: flags.guidanceInterval &&
+      intervalOf(flags.guidanceInterval),
+  };
+}
+
+function intervalOf(words: readonly string[]): [number, number] {
+  const [low, high, ...rest] = words.map(Number);
+  if (rest.length === 0 && low! >= 0 && high! > low!) return [low!, high!];
+  throw new UsageError(
+    `--guidance-interval must be two ascending noise levels, such as 0.3,5: given ${
+      words.join(",")
+    }`,
+  );
+}
+
+/**
+ * Checks that the model can be drawn from so.
+ *
+ * @throws {UsageError} Saying what to change.
+ */
+function checkDrawing(
+  model: DdpmModel,
+  flags: Flags,
+  { sampler, steps, guidance, eta, churn }: ReturnType<DdpmModel["drawing"]>,
+): void {
+  const { diffusion, conditional, labelDropout } = model.config;
+  if (!model.edm && steps > diffusion.timesteps) {
+    throw new UsageError(
+      `--sampling-steps must be at most the ${diffusion.timesteps} timesteps of the model: given ${steps}`,
+    );
+  }
+  if (flags.class && !conditional) {
+    throw new UsageError(
+      "Cannot choose a class as the model was trained without --conditional: it knows none",
+    );
+  }
+  if (guidance !== 1 && !conditional) {
+    throw new UsageError(
+      "Cannot guide as the model was trained without --conditional: train one with " +
+        "--conditional --set labelDropout=0.1, or leave out --guidance",
+    );
+  }
+  if (guidance !== 1 && labelDropout === 0) {
+    throw new UsageError(
+      "Cannot guide as the model was trained with labelDropout 0 and knows no images without a class: " +
+        "train one with --set labelDropout=0.1, or leave out --guidance",
+    );
+  }
+  const only = (name: string, value: unknown, ...samplers: string[]) => {
+    if (value === undefined || samplers.includes(sampler)) return;
+    throw new UsageError(
+      `--${name} is for --sampler ${
+        samplers.join(" or ")
+      }: the sampler is ${sampler}`,
+    );
+  };
+  only("eta", flags.eta, "ddim");
+  only("churn", flags.churn, "heun");
+  const isNoisy = sampler === "ddpm" || sampler === "euler-ancestral" ||
+    sampler === "ddim" && eta > 0 || sampler === "heun" && churn > 0;
+  if (flags.interpolate !== undefined && isNoisy) {
+    throw new UsageError(
+      `--interpolate needs a sampler without noise of its own, such as --sampler ddim --eta 0: the sampler is ${sampler}`,
+    );
+  }
+}
+
 /**
  * Draws and writes the images.
  *
@@ -114,41 +234,28 @@ export async function main(
     flags.ema,
   );
   const { channels, height, width, classNames } = model.shape;
-  const { samples, diffusion, conditional } = model.config;
-  const sampler = flags.sampler ?? samples.sampler;
-  const steps = flags.samplingSteps ??
-    (sampler === "ddim" ? samples.steps : diffusion.timesteps);
-  if (steps > diffusion.timesteps) {
-    throw new UsageError(
-      `--sampling-steps must be at most the ${diffusion.timesteps} timesteps of the model: given ${steps}`,
-    );
-  }
-  if (flags.class && !conditional) {
-    throw new UsageError(
-      "Cannot choose a class as the model was trained without --conditional: it knows none",
-    );
-  }
+  const asked = drawingOf(flags);
+  const drawing = model.drawing(asked);
+  const { sampler, steps } = drawing;
+  checkDrawing(model, flags, drawing);
   const { count, seed } = flags;
   const wanted = flags.class
     ? await asUsage(() => resolveClasses(classNames, flags.class!, run.name))
     : classNames.map((_, id) => id);
-  const classes = conditional
-    ? Int32Array.from({ length: count }, (_, i) => wanted[i % wanted.length]!)
-    : undefined;
+  const classes = model.classesInTurn(count, wanted);
   let interrupted = false;
   using _ = onInterrupt(() => interrupted = true);
   using progress = new Progress({
     label: `Sampling ${count} images by ${sampler} at step ${step}`,
-    total: steps * model.batchesFor(count),
-    unit: "evaluations",
+    total: model.stepsFor(count, drawing),
     quiet: json,
   });
   const bytes = await model.sample({
+    ...asked,
     count,
     seed,
-    sampler,
-    steps,
-    eta: flags.eta ?? samples.eta,
+    first: flags.first,
+    interpolate: flags.interpolate,
     classes,
     isCancelled: () => interrupted,
     onStep: (done) => progress.update(done),
@@ -156,11 +263,12 @@ export async function main(
   if (!bytes) throw new Error("Interrupted: nothing was written");
   progress.finish();
   const layout = { count, channels, height, width };
+  const columns = flags.interpolate;
   const written: string[] = [];
   if (flags.out !== undefined) {
     const folder = userPath(flags.out);
     await Deno.mkdir(folder, { recursive: true });
-    await saveImages(folder, bytes, layout);
+    await saveImages(folder, bytes, { ...layout, first: flags.first });
     written.push(folder);
   }
   if (flags.grid !== undefined || flags.out === undefined) {
@@ -170,7 +278,7 @@ export async function main(
     const file = flags.grid === undefined
       ? run.file("samples", `grid-${seed}.png`)
       : userPath(flags.grid);
-    await saveGrid(file, bytes, layout);
+    await saveGrid(file, bytes, { ...layout, columns });
     written.push(file);
   }
   if (json) {

@@ -29,7 +29,7 @@ import {
 import { checkConfig, resolveConfig } from "./_config.ts";
 import { readPixels, saveGif, saveGrid } from "./_images.ts";
 import { type ModelKind, MODELS } from "./_models.ts";
-import { curveOf, saveCurves } from "./_plots.ts";
+import { saveChart } from "./_plots.ts";
 import { Progress } from "./_progress.ts";
 import { RunFolder, runName } from "./_run_folder.ts";
 import { taskInfo } from "./_tasks.ts";
@@ -60,6 +60,11 @@ export const command = defineCommand({
     conditional: {
       type: "boolean",
       description: "Tell the network the class of each image",
+    },
+    noisy: {
+      type: "boolean",
+      description:
+        "Train a classifier on noised images, so that it can guide sampling",
     },
     preset: {
       type: "string",
@@ -134,6 +139,7 @@ async function newConfig(
       dataset: flags.dataset,
       classes: flags.class,
       conditional: flags.conditional,
+      noisy: flags.noisy,
       steps: flags.steps,
       epochs: flags.epochs,
       batchSize: flags.batchSize,
@@ -337,6 +343,22 @@ class Session {
     });
   }
 
+  /** Writes what the model says of data it is not trained on to `metrics.jsonl`, unless Ctrl-C comes first. */
+  async evaluate(test: Dataset): Promise<void> {
+    const { trainer, run, dataset: train } = this;
+    await this.watch.pause(async () => {
+      const found = await trainer.evaluate(
+        { train, test },
+        () => this.interrupted,
+      );
+      if (!found) return;
+      await run.appendMetrics({ step: trainer.step, ...found });
+      const text = Object.entries(found)
+        .map(([name, value]) => `${name} ${value.toFixed(4)}`).join(" · ");
+      this.say(`Evaluation at step ${trainer.step}: ${text}`);
+    });
+  }
+
   /** Writes a checkpoint. */
   async save(): Promise<void> {
     const { trainer, run, config, watch } = this;
@@ -353,19 +375,16 @@ class Session {
   /** Draws the curves and the animation; writes the summary and returns it. */
   async finish(): Promise<Record<string, unknown>> {
     const { trainer, run, config } = this;
-    const lines = await run.readMetrics();
-    await saveCurves(run, [curveOf(lines, "loss", "training loss")], {
-      title: `${run.name}: training loss`,
-      yTitle: trainer.model.lossTitle,
-      logY: true,
-    });
+    for (const chart of trainer.model.charts) await saveChart(run, chart);
     const frames = [];
     for (let step = 1; step <= trainer.step; step++) {
       const path = run.samplesPath(step);
       if (await exists(path)) frames.push(await readPixels(path));
     }
     if (frames.length > 0) await saveGif(run.file("progress.gif"), frames);
-    const last = lines.at(-1);
+    const last = (await run.readMetrics()).findLast(({ loss }) =>
+      loss !== undefined
+    );
     const summary = {
       model: config.model,
       dataset: config.dataset,
@@ -377,6 +396,7 @@ class Session {
       stepBytes: trainer.stepInfo?.arenaBytes,
       peakBytes: memory().peakBytes,
       adapter: deviceInfo().adapter,
+      ...trainer.model.summary?.(),
     };
     await run.writeSummary(summary);
     return summary;
@@ -467,6 +487,9 @@ export async function main(
         `is ${dataset.checksum}, was ${resumed.checksum}`,
     );
   }
+  const test = config.evaluateEvery > 0
+    ? await loadData(config, "test", flags, json)
+    : undefined;
   const model = await kind.create(config, shapeOf(dataset));
   const trainer = new Trainer(model);
   const run = resumed?.run ?? await newRun(flags, config);
@@ -477,6 +500,12 @@ export async function main(
       `${
         model.network.parameterCount.toLocaleString("en")
       } parameters, ${deviceInfo().adapter}`,
+  );
+  say(
+    `${config.steps.toLocaleString("en")} steps show it ${
+      (config.steps * config.batchSize).toLocaleString("en")
+    } images, ` +
+      `${(model.flops() / 1e9).toPrecision(3)} GFLOP forward each`,
   );
   for (const line of model.report()) say(line);
   say(`Run folder: ${run.path}`);
@@ -521,6 +550,7 @@ export async function main(
       await turn();
     }
     if (session.due(config.sampleEvery)) await session.draw();
+    if (test && session.due(config.evaluateEvery)) await session.evaluate(test);
     if (session.due(config.checkpointEvery)) await session.save();
   }
   progress.finish();

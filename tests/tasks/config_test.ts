@@ -214,10 +214,10 @@ Deno.test("resolveConfig() says which settings do not go together", async () => 
     [["labelDropout=0.1"], "conditional must be true with labelDropout"],
     [["diffusion.schedule=jsd"], "diffusion.prediction must be x0 or v"],
     [
-      ["diffusion.variance=learned-range"],
+      ["diffusion.variance=learned_range"],
       "loss.type must be hybrid or vlb",
     ],
-    [["loss.type=hybrid"], "diffusion.variance must be learned-range"],
+    [["loss.type=hybrid"], "diffusion.variance must be learned_range"],
     [["loss.firstTimestep=1000"], "loss.firstTimestep must be below"],
   ];
   for (const [sets, want] of cases) {

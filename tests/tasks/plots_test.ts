@@ -4,7 +4,7 @@ import {
   type Curve,
   curveOf,
   curvesSvg,
-  saveCurves,
+  saveChart,
   svgToPng,
 } from "../../tasks/_plots.ts";
 import { RunFolder } from "../../tasks/_run_folder.ts";
@@ -90,7 +90,7 @@ Deno.test("curvesSvg() thins long curves and survives what cannot be drawn", asy
   );
 });
 
-Deno.test("saveCurves() writes curves.svg and curves.png from the log", async () => {
+Deno.test("saveChart() writes an SVG and a PNG of what the log holds", async () => {
   const folder = await Deno.makeTempDir();
   try {
     const run = await RunFolder.create(folder);
@@ -104,7 +104,9 @@ Deno.test("saveCurves() writes curves.svg and curves.png from the log", async ()
       steps: [1, 2, 3],
       values: [1, 1 / 2, 1 / 3],
     });
-    await saveCurves(run, [curve], { yTitle: "Loss" });
+    const chart = { file: "curves", yTitle: "Loss" };
+    ok(!await saveChart(run, { ...chart, curves: { missing: "none" } }));
+    ok(await saveChart(run, { ...chart, curves: { loss: "training loss" } }));
     match(await Deno.readTextFile(run.file("curves.svg")), /^<svg/);
     const picture = await readPixels(run.file("curves.png"));
     ok(picture.width > 1200 && picture.height > 600);
