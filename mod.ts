@@ -75,6 +75,7 @@ export {
 export { where } from "./kernels/where.ts";
 export * from "./models/adm_classifier.ts";
 export * from "./models/adm_unet.ts";
+export * from "./models/autoencoder_kl.ts";
 export * from "./models/conv_denoiser.ts";
 export * from "./models/denoiser.ts";
 export * from "./models/diffusion.ts";
