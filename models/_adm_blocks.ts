@@ -83,21 +83,31 @@ export class Pointwise extends Module {
   }
 }
 
+/** What images are resampled with where no convolution does it. */
+const RESAMPLED = {
+  down: (x: Tensor) => avgPool2d(x, 2),
+  up: (x: Tensor) => upsampleNearest(x, { scale: 2 }),
+};
+
+/** `conv` of the image with every pixel repeated. */
+function convOfDoubled({ weight, bias }: Conv2d, x: Tensor): Tensor {
+  return upsampleConv2d(x, weight, bias!, { padding: 1 });
+}
+
 /** Halves the image: by a strided convolution, or by means of four pixels. */
 export class AdmDownsample extends AdmLayer {
   readonly op?: Conv2d;
 
-  /** `rng`: draws a convolution. */
+  /** `rng`: draws a convolution; without it there is none. */
   constructor(channels: number, rng?: Rng) {
     super();
-    if (rng) {
-      const options = { stride: 2, padding: 1 };
-      this.op = new Conv2d(channels, channels, 3, rng, options);
-    }
+    if (!rng) return;
+    const geometry = { stride: 2, padding: 1 };
+    this.op = new Conv2d(channels, channels, 3, rng, geometry);
   }
 
   forward(h: Tensor): Tensor {
-    return this.op ? this.op.forward(h) : avgPool2d(h, 2);
+    return this.op?.forward(h) ?? RESAMPLED.down(h);
   }
 }
 
@@ -105,27 +115,20 @@ export class AdmDownsample extends AdmLayer {
 export class AdmUpsample extends AdmLayer {
   readonly conv?: Conv2d;
 
-  /** `rng`: draws a convolution. */
+  /** `rng`: draws a convolution; without it there is none. */
   constructor(channels: number, rng?: Rng) {
     super();
     if (rng) this.conv = new Conv2d(channels, channels, 3, rng, { padding: 1 });
   }
 
   forward(h: Tensor): Tensor {
-    return this.conv
-      ? enlarged(this.conv, h)
-      : upsampleNearest(h, { scale: 2 });
+    return this.conv ? convOfDoubled(this.conv, h) : RESAMPLED.up(h);
   }
-}
-
-/** `conv` of the image with every pixel repeated. */
-function enlarged({ weight, bias }: Conv2d, x: Tensor): Tensor {
-  return upsampleConv2d(x, weight, bias!, { padding: 1 });
 }
 
 /**
  * `skip(r(x)) + conv(silu(norm(h)))` with `h = conv(r(silu(norm(x))))`, where r halves or doubles the
- * image, or does nothing.
+ * image, or does nothing. The embedding scales and shifts the second norm, or is added to h.
  */
 export class AdmResBlock extends AdmLayer {
   readonly in_layers: { readonly 0: NormSilu; readonly 2: Conv2d };
@@ -163,34 +166,29 @@ export class AdmResBlock extends AdmLayer {
     { training = false, rng }: DenoiserInputs,
   ): Tensor {
     const { adaptiveGroupNorm, dropout: p, rescaleResiduals } = this.#settings;
-    const code = this.emb_layers[1].forward(e);
     const { 0: norm, 3: conv } = this.out_layers;
+    const code = this.emb_layers[1].forward(e);
     let h = adaptiveGroupNorm
       ? norm.forward(this.#enter(x), code)
       : norm.forward(this.#enter(x, reshape(code, [...code.shape, 1, 1])));
     if (training && p > 0) h = dropout(h, { p, rng: rng! });
-    const sum = conv.forward(h, { add: this.#skip(x) });
+    const skipped = this.#resample ? RESAMPLED[this.#resample](x) : x;
+    const sum = conv.forward(h, {
+      add: this.skip_connection?.forward(skipped) ?? skipped,
+    });
     return rescaleResiduals ? scale(sum, Math.SQRT1_2) : sum;
   }
 
-  /** The first half, to which `shift` is added. */
+  /** `conv(r(silu(norm(x)))) + shift`. */
   #enter(x: Tensor, shift?: Tensor): Tensor {
     const { 0: norm, 2: conv } = this.in_layers;
     const h = norm.forward(x);
     if (this.#resample === "up") {
-      const y = enlarged(conv, h);
+      const y = convOfDoubled(conv, h);
       return shift ? add(y, shift) : y;
     }
-    return conv.forward(this.#resample ? avgPool2d(h, 2) : h, { add: shift });
-  }
-
-  #skip(x: Tensor): Tensor {
-    const skipped = this.#resample === "up"
-      ? upsampleNearest(x, { scale: 2 })
-      : this.#resample
-      ? avgPool2d(x, 2)
-      : x;
-    return this.skip_connection?.forward(skipped) ?? skipped;
+    const resampled = this.#resample ? RESAMPLED[this.#resample](h) : h;
+    return conv.forward(resampled, { add: shift });
   }
 }
 
@@ -216,8 +214,8 @@ export function headsOf(
 }
 
 /**
- * Weight `[C, C, 1, 1]` and bias `[C]` of queries, keys and values. To cut the stacked weight costs
- * less than to cut its product, in which every pixel has such rows.
+ * Weight `[C, C, 1, 1]` and bias `[C]` of queries, keys and values. Cutting up the stacked weight, and
+ * not what it makes of the image, copies C rows instead of as many for every pixel.
  */
 export function unstacked(
   { weight, bias }: Pointwise,

@@ -41,13 +41,13 @@ export interface AdmUNetOptions extends AdmOptions {
 }
 
 /**
- * Predicts what `Denoiser` says. Published networks (images of three channels, learned variances:
- * `inChannels: 3, outChannels: 6`):
+ * Predicts what `Denoiser` says. Published networks, for three channels and with learned variances
+ * (`inChannels: 3, outChannels: 6`):
  *
- * - CIFAR-10, Nichol & Dhariwal, 52,546,438 parameters: `imageSize: 32, resBlocks: 3`, all else by
- *   default.
- * - ImageNet 64 × 64, the same, 121,063,942: `imageSize: 64, multipliers: [1, 2, 3, 4], resBlocks: 3`.
- * - ImageNet 64 × 64, Dhariwal & Nichol, 295,904,454: `imageSize: 64, channels: 192,
+ * - Nichol & Dhariwal's for CIFAR-10, 52,546,438 parameters: `imageSize: 32, resBlocks: 3`.
+ * - Theirs for ImageNet of 64 pixels, 121,063,942: `imageSize: 64, multipliers: [1, 2, 3, 4],
+ *   resBlocks: 3`. Both were trained with 4000 steps and know timesteps as `t / 4`.
+ * - Dhariwal & Nichol's for ImageNet of 64 pixels, 295,904,454: `imageSize: 64, channels: 192,
  *   multipliers: [1, 2, 3, 4], resBlocks: 3, attentionResolutions: [32, 16, 8], headChannels: 64,
  *   attentionOrder: "new", updown: "resBlock", numClasses: 1000`.
  */
