@@ -132,6 +132,8 @@ export class Trainer<M extends Trainable = Trainable> {
   step = 0;
   /** Seconds of training before, as far as a checkpoint tells. */
   seconds = 0;
+  /** The moving average of what layers keep besides weights, such as running means. */
+  readonly #emaOfBuffers: Ema | undefined;
   readonly #schedule: Schedule;
   /** Captured when first needed, as the capture compiles the kernels. */
   #captured: { stage: string; step: CapturedStep<string, string> } | undefined;
@@ -152,6 +154,10 @@ export class Trainer<M extends Trainable = Trainable> {
       weightDecay,
     });
     this.ema = new Ema(named, ema);
+    const buffers = model.network.namedBuffers();
+    if (Object.keys(buffers).length > 0) {
+      this.#emaOfBuffers = new Ema(buffers, ema);
+    }
     const rest = schedule === "cosine"
       ? schedules.warmupCosine(learningRate, { warmupSteps, totalSteps: steps })
       : schedules.constant(learningRate);
@@ -202,6 +208,7 @@ export class Trainer<M extends Trainable = Trainable> {
       const slopes = gradients(found.loss, parameters);
       const { norm, scale } = clipScale(slopes, gradientClip || Infinity);
       this.optimizer.step(slopes, { scale, ema: this.ema });
+      this.#emaOfBuffers?.update();
       const outputs: Record<string, Tensor> = { grad_norm: norm };
       for (const [name, value] of Object.entries(found)) {
         outputs[name] = value.detach();
@@ -243,9 +250,7 @@ export class Trainer<M extends Trainable = Trainable> {
 
   /** `model.picture` with the moving average for weights. */
   picture(isCancelled: () => boolean): Promise<Picture | undefined> {
-    return this.ema.withWeights(async () =>
-      await this.model.picture?.(isCancelled)
-    );
+    return this.#averaged(async () => await this.model.picture?.(isCancelled));
   }
 
   /** `model.evaluate` with the moving average for weights. */
@@ -253,9 +258,15 @@ export class Trainer<M extends Trainable = Trainable> {
     data: { readonly train: Dataset; readonly test: Dataset },
     isCancelled: () => boolean,
   ): Promise<Record<string, number> | undefined> {
-    return this.ema.withWeights(async () =>
+    return this.#averaged(async () =>
       await this.model.evaluate?.(data, isCancelled)
     );
+  }
+
+  /** Runs `body` while the network holds its moving average. */
+  #averaged<T>(body: () => Promise<T>): Promise<T> {
+    const buffers = this.#emaOfBuffers;
+    return this.ema.withWeights(() => buffers?.withWeights(body) ?? body());
   }
 
   /** All that `restore` needs, as a safetensors file. */
@@ -265,6 +276,7 @@ export class Trainer<M extends Trainable = Trainable> {
     return await saveSafetensors({
       ...model.network.stateDict("model."),
       ...this.ema.stateDict("ema."),
+      ...this.#emaOfBuffers?.stateDict("ema_buffers."),
       ...this.optimizer.stateDict("optimizer."),
       ...prefixed("extra.", model.extraState?.() ?? {}),
     }, {
@@ -295,6 +307,7 @@ export class Trainer<M extends Trainable = Trainable> {
     const saved = readCheckpoint(bytes, path);
     model.network.loadStateDict(under("model.", saved.tensors));
     this.ema.loadStateDict(under("ema.", saved.tensors));
+    this.#emaOfBuffers?.loadStateDict(under("ema_buffers.", saved.tensors));
     this.optimizer.loadStateDict(under("optimizer.", saved.tensors));
     model.restoreExtra?.(under("extra.", saved.tensors));
     for (const [name, generator] of Object.entries(model.rngs)) {
@@ -369,7 +382,7 @@ function parse(bytes: Uint8Array<ArrayBuffer>, path: string) {
 /**
  * Loads the weights of a checkpoint.
  *
- * @param ema Whether to take the moving average of the weights; buffers have none.
+ * @param ema Whether to take the moving average.
  * @throws {TypeError} If it is of another architecture; the message names the differences.
  */
 export function loadWeights(
@@ -378,7 +391,10 @@ export function loadWeights(
   ema: boolean,
 ): void {
   const weights = under("model.", tensors);
-  const { num_updates: _, ...averages } = under("ema.", tensors);
+  const { num_updates: _, ...averages } = {
+    ...under("ema_buffers.", tensors),
+    ...under("ema.", tensors),
+  };
   network.loadStateDict(ema ? { ...weights, ...averages } : weights);
 }
 
