@@ -86,6 +86,7 @@ export * from "./models/estimator.ts";
 export * from "./models/guidance.ts";
 export * from "./models/importance_sampler.ts";
 export * from "./models/layer_norm_unet.ts";
+export * from "./models/likelihood.ts";
 export * from "./models/noise_schedule.ts";
 export * from "./models/samplers.ts";
 export { slerp } from "./models/slerp.ts";

@@ -16,13 +16,13 @@
  */
 import { add, mul, sub } from "../kernels/binary.ts";
 import { discretizedGaussianLogProb } from "../kernels/discretized_gaussian.ts";
-import { mean } from "../kernels/reduce.ts";
 import { clamp, scale, square } from "../kernels/unary.ts";
 import { where } from "../kernels/where.ts";
 import { gaussianKlBetween } from "../nn/losses.ts";
 import { requireThat } from "../tensor/kernel.ts";
 import { Rng } from "../tensor/rng.ts";
 import type { Tensor } from "../tensor/tensor.ts";
+import { meanPerExample } from "./_per_example.ts";
 import type { Denoiser } from "./denoiser.ts";
 import type { GaussianDiffusion, Timesteps } from "./diffusion.ts";
 
@@ -58,12 +58,6 @@ export interface Denoised {
   value: Tensor;
   /** What it says of the variance, if that is learned; like `xt`. */
   fraction?: Tensor;
-}
-
-/** Mean over all axes but the first. */
-function perExample(x: Tensor): Tensor {
-  const axis = x.shape.map((_, axis) => axis).slice(1);
-  return axis.length === 0 ? x : mean(x, { axis });
 }
 
 /**
@@ -104,7 +98,11 @@ export function vlbTerm(
     x0.shape[0]!,
   );
   return scale(
-    where(isFirst, scale(perExample(decoded), -1), perExample(divergence)),
+    where(
+      isFirst,
+      scale(meanPerExample(decoded), -1),
+      meanPerExample(divergence),
+    ),
     1 / Math.LN2,
   );
 }
@@ -164,7 +162,7 @@ export function diffusionLoss(
     });
     return scale(term, T);
   }
-  const errors = perExample(square(sub(value, process.target(x0, t, eps))));
+  const errors = meanPerExample(square(sub(value, process.target(x0, t, eps))));
   const simple = weighting === "none" ? errors : mul(
     errors,
     process.perExample(
