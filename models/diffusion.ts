@@ -9,11 +9,10 @@ import { add, mul } from "../kernels/binary.ts";
 import { indexSelect } from "../kernels/index.ts";
 import { reshape, split } from "../kernels/shape.ts";
 import { clamp, scale } from "../kernels/unary.ts";
-import { mseLoss } from "../nn/losses.ts";
 import { keep, outsideCapture } from "../tensor/context.ts";
 import { full } from "../tensor/fill.ts";
 import { requireThat } from "../tensor/kernel.ts";
-import { Rng } from "../tensor/rng.ts";
+import type { Rng } from "../tensor/rng.ts";
 import { Tensor, tensor } from "../tensor/tensor.ts";
 import { live } from "../tensor/trace.ts";
 import {
@@ -28,7 +27,6 @@ import {
   type Spacing,
   zeroTerminalSnrBetas,
 } from "./noise_schedule.ts";
-import type { Denoiser } from "./denoiser.ts";
 import { onePerExample, qSampleDrawn } from "./q_sample.ts";
 
 /**
@@ -443,23 +441,6 @@ export class GaussianDiffusion {
     if (!fraction) return base;
     const half = (i: number) => (large(i) - small(i)) / 2;
     return add(base, this.#times("log variance apart", half, t, fraction));
-  }
-
-  /**
-   * L_simple, eq. 14: the mean of |ε - ε̂|² over batch and pixels, with one timestep per example.
-   *
-   * @param noise ε, or the generator that draws it.
-   */
-  loss(
-    denoise: Denoiser,
-    x0: Tensor,
-    t: Timesteps,
-    noise: Tensor | Rng,
-  ): Tensor {
-    const { xt, noise: eps } = noise instanceof Rng
-      ? this.diffuse(x0, t, noise)
-      : { xt: this.qSample(x0, t, noise), noise };
-    return mseLoss(denoise(xt, this.times(t, x0.shape[0]!)), eps);
   }
 
   /** One step of the reverse process, Algorithm 2: x_{t-1} = mean + σ_t z, and no z at t = 0. */

@@ -246,6 +246,13 @@ Deno.test("diffusionLoss() draws timesteps and noise anew in every replay", asyn
   step.dispose();
 });
 
+Deno.test("diffusionLoss() draws the noise from a generator as it would be drawn for it", async () => {
+  const process = new GaussianDiffusion();
+  const loss = (noise: Tensor | Rng) =>
+    diffusionLoss(process, (x) => mul(x, 0.5), x0, t, noise);
+  await assertClose(loss(new Rng(4)), loss(new Rng(4).normal(shape)));
+});
+
 Deno.test("diffusionLoss() takes timesteps from host and device alike", async () => {
   const { process, network } = learned();
   const denoise = network(tensor([1]), tensor([1]));
