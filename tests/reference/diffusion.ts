@@ -4,13 +4,12 @@
  * @module
  */
 import {
-  add,
   cast,
+  classifierFree,
   concat,
   diffusionLoss,
   type DiffusionOptions,
   discretizedGaussianLogProb,
-  div,
   EdmProcess,
   evenTimesteps,
   expand,
@@ -19,7 +18,6 @@ import {
   karrasSigmas,
   mean,
   mul,
-  narrow,
   priorBitsPerDim,
   quadTimesteps,
   reshape,
@@ -40,6 +38,7 @@ import {
   roleOf,
   type Values,
 } from "./case.ts";
+import { runSampler } from "./samplers.ts";
 
 /** The process of a case. */
 function processOf(
@@ -99,34 +98,6 @@ function named(
       return [base, values[roleOf(base)]!];
     }),
   );
-}
-
-/** Steps of a DDIM trajectory on Gaussian data, one row each. */
-function trajectory(
-  d: GaussianDiffusion,
-  steps: Int32Array,
-  x: Record<string, Tensor>,
-  eta: number,
-): Tensor {
-  const { m, s, x_T: start, noise } = x as Record<
-    "m" | "s" | "x_T" | "noise",
-    Tensor
-  >;
-  const rows = [start];
-  const batch = (t: number) => new Int32Array(start.shape[0]!).fill(t);
-  for (let i = steps.length - 1; i >= 0; i--) {
-    const t = steps[i]!, bar = d.alphasCumprod[t]!, xt = rows.at(-1)!;
-    const s2 = mul(s, s);
-    // E[x_0 | x_t] of data ~ N(m, s²), and the noise it implies.
-    const gain = div(mul(s2, Math.sqrt(bar)), add(mul(s2, bar), 1 - bar));
-    const x0 = add(m, mul(gain, sub(xt, mul(m, Math.sqrt(bar)))));
-    const eps = mul(sub(xt, mul(x0, Math.sqrt(bar))), 1 / Math.sqrt(1 - bar));
-    const z = noise &&
-      reshape(narrow(noise, 0, rows.length - 1, rows.length), xt.shape);
-    const before = batch(i === 0 ? -1 : steps[i - 1]!);
-    rows.push(d.ddimStep(xt, batch(t), before, eps, eta, z));
-  }
-  return concat(rows.map((row) => reshape(row, [1, ...row.shape])));
 }
 
 /** Computes a case; null if the library does not have its op yet. */
@@ -280,11 +251,11 @@ export async function runDiffusion(
         ),
       });
     }
-    case "ddim_trajectory":
+    case "classifier_free_guidance":
       return named(one, {
-        x: trajectory(processOf(one), await steps("t"), x, attrs.eta),
+        out: classifierFree(x.eps_cond!, x.eps_uncond!, 1 + attrs.w),
       });
     default:
-      return null;
+      return await runSampler(one, x);
   }
 }
