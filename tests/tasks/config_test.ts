@@ -113,7 +113,7 @@ Deno.test("resolveConfig() names an unknown key, where it stands and the nearest
 Deno.test("resolveConfig() says what a value must be, and what is there", async () => {
   const cases: Record<string, string> = {
     "unet=5": "unet must be a mapping of keys to values",
-    "unet.channels=-4": "unet.channels must be at least 1",
+    "unet.channels=-4": "unet.channels must be at least 2",
     "unet.channels=3.5": "unet.channels must be a whole number",
     "unet.channels=": "unet.channels must be a number",
     "optimizer.learningRate=0": "optimizer.learningRate must be greater than 0",
