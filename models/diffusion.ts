@@ -8,7 +8,7 @@
 import { add, mul } from "../kernels/binary.ts";
 import { indexSelect } from "../kernels/index.ts";
 import { reshape, split } from "../kernels/shape.ts";
-import { clamp, scale } from "../kernels/unary.ts";
+import { scale } from "../kernels/unary.ts";
 import { keep, outsideCapture } from "../tensor/context.ts";
 import { full } from "../tensor/fill.ts";
 import { requireThat } from "../tensor/kernel.ts";
@@ -64,13 +64,11 @@ export interface DiffusionOptions extends ScheduleOptions {
   prediction?: PredictionName;
   /** Variance of ancestral steps; defaults to `fixedlarge`. */
   variance?: VarianceName;
-  /** Whether predictions of x_0 are limited to [-1, 1]; defaults to true. */
-  clipDenoised?: boolean;
   /** What the denoiser is told at each step; defaults to the step's own index. */
   timestepMap?: Int32Array<ArrayBuffer>;
 }
 
-/** The forward process q, its posterior, and one step of the reverse process p. */
+/** The forward process q, its posterior, and what a network's predictions say of both. */
 export class GaussianDiffusion {
   /** Number of steps T. */
   readonly timesteps: number;
@@ -355,42 +353,20 @@ export class GaussianDiffusion {
    */
   noiseFrom(xt: Tensor, t: Moments, value: Tensor): Tensor {
     if (this.prediction === "eps") return value;
-    return this.prediction === "x0"
-      ? add(
-        this.#weigh("1/spread", ({ sigma }) => 1 / sigma, t, xt),
-        this.#weigh(
-          "-signal/spread",
-          ({ alpha, sigma }) => -alpha / sigma,
-          t,
-          value,
-        ),
-      )
-      : add(
-        this.#weigh("spread", ({ sigma }) => sigma, t, xt),
-        this.#weigh("signal", ({ alpha }) => alpha, t, value),
-      );
-  }
-
-  /** x̂_0 = (x_t - √(1 - ᾱ_t) ε̂) / √ᾱ_t, limited to [-1, 1] if `clipDenoised`. */
-  predictStart(xt: Tensor, t: Timesteps, eps: Tensor): Tensor {
-    const bar = this.alphasCumprod;
-    const x0 = add(
-      this.#times("1/signal", (i) => 1 / Math.sqrt(bar[i]!), t, xt),
-      this.#times("-spread/signal", (i) => -Math.sqrt(1 / bar[i]! - 1), t, eps),
+    if (this.prediction === "x0") return this.predictNoise(xt, t, value);
+    return add(
+      this.#weigh("spread", ({ sigma }) => sigma, t, xt),
+      this.#weigh("signal", ({ alpha }) => alpha, t, value),
     );
-    return this.#options.clipDenoised ?? true
-      ? clamp(x0, { min: -1, max: 1 })
-      : x0;
   }
 
   /** ε = (x_t - √ᾱ_t x_0) / √(1 - ᾱ_t), the noise that x_0 implies. */
-  predictNoise(xt: Tensor, t: Timesteps, x0: Tensor): Tensor {
-    const bar = this.alphasCumprod;
+  predictNoise(xt: Tensor, t: Moments, x0: Tensor): Tensor {
     return add(
-      this.#times("1/spread", (i) => 1 / Math.sqrt(1 - bar[i]!), t, xt),
-      this.#times(
+      this.#weigh("1/spread", ({ sigma }) => 1 / sigma, t, xt),
+      this.#weigh(
         "-signal/spread",
-        (i) => -Math.sqrt(bar[i]! / (1 - bar[i]!)),
+        ({ alpha, sigma }) => -alpha / sigma,
         t,
         x0,
       ),
@@ -408,11 +384,7 @@ export class GaussianDiffusion {
   /** log β̃_t of every example, with log β̃_1 at t = 0: `[N, 1, …]`. */
   posteriorLogVarianceOf(t: Timesteps, batch: Tensor): Tensor {
     const small = (i: number) => this.posteriorLogVarianceClipped[i]!;
-    const n = batch.shape[0]!;
-    return reshape(
-      this.perExample("posterior log variance", small, t, n),
-      onePerExample(batch),
-    );
+    return this.#beside("posterior log variance", small, t, batch);
   }
 
   /**
@@ -424,75 +396,18 @@ export class GaussianDiffusion {
    * @returns `[N, 1, …]`, or like `fraction`.
    */
   logVarianceOf(t: Timesteps, batch: Tensor, fraction?: Tensor): Tensor {
+    if (!fraction) {
+      const fixed = (i: number) => this.logVariance[i]!;
+      return this.#beside("log variance", fixed, t, batch);
+    }
     const large = (i: number) => Math.log(this.betas[i]!);
     const small = (i: number) => this.posteriorLogVarianceClipped[i]!;
-    const middle = fraction
-      ? (i: number) => (large(i) + small(i)) / 2
-      : (i: number) => this.logVariance[i]!;
-    const base = reshape(
-      this.perExample(
-        fraction ? "log variance between" : "log variance",
-        middle,
-        t,
-        batch.shape[0]!,
-      ),
-      onePerExample(batch),
-    );
-    if (!fraction) return base;
+    const middle = (i: number) => (large(i) + small(i)) / 2;
     const half = (i: number) => (large(i) - small(i)) / 2;
-    return add(base, this.#times("log variance apart", half, t, fraction));
-  }
-
-  /** One step of the reverse process, Algorithm 2: x_{t-1} = mean + σ_t z, and no z at t = 0. */
-  ancestralStep(xt: Tensor, t: Timesteps, eps: Tensor, z: Tensor): Tensor {
-    const mean = this.posteriorMean(this.predictStart(xt, t, eps), xt, t);
-    const sigma = (i: number) =>
-      i === 0 ? 0 : Math.exp(0.5 * this.logVariance[i]!);
-    return add(mean, this.#times("sigma", sigma, t, z));
-  }
-
-  /**
-   * One step of DDIM (Song et al. 2021, arXiv:2010.02502, eq. 12) to an earlier timestep, -1 being x_0.
-   * `eta` 0 is deterministic, 1 has the variance of an ancestral step.
-   *
-   * @param tPrev Given in the way of `t`, but not on the device.
-   */
-  ddimStep<T extends Exclude<Timesteps, Tensor>>(
-    xt: Tensor,
-    t: T,
-    tPrev: T,
-    eps: Tensor,
-    eta = 0,
-    z?: Tensor,
-  ): Tensor {
-    const x0 = this.predictStart(xt, t, eps);
-    const direction = this.#options.clipDenoised ?? true
-      ? this.predictNoise(xt, t, x0)
-      : eps;
-    const bar = (i: number) => i < 0 ? 1 : this.alphasCumprod[i]!;
-    const sigma = (i: number, before: number) =>
-      eta * Math.sqrt((1 - bar(before)) / (1 - bar(i))) *
-      Math.sqrt(1 - bar(i) / bar(before));
-    /** `factor(t, tPrev) · x`. */
-    const weigh = (factor: (i: number, before: number) => number, x: Tensor) =>
-      typeof t === "function"
-        ? scale(x, live(() => factor(t(), (tPrev as () => number)())))
-        : mul(
-          perExample(
-            Array.from(t, (i, k) => factor(i, (tPrev as Int32Array)[k]!)),
-            x,
-          ),
-          x,
-        );
-    const next = add(
-      weigh((_, before) => Math.sqrt(bar(before)), x0),
-      weigh(
-        (i, before) =>
-          Math.sqrt(Math.max(0, 1 - bar(before) - sigma(i, before) ** 2)),
-        direction,
-      ),
+    return add(
+      this.#beside("log variance between", middle, t, batch),
+      this.#times("log variance apart", half, t, fraction),
     );
-    return eta === 0 || !z ? next : add(next, weigh(sigma, z));
   }
 
   /** `factor(level) · x`, each example with its own level. */
@@ -520,10 +435,23 @@ export class GaussianDiffusion {
     t: Timesteps,
     x: Tensor,
   ): Tensor {
-    if (typeof t === "function") return scale(x, live(() => factor(t())));
-    requireOnePerExample(t instanceof Tensor ? t.size : t.length, x);
-    const factors = this.perExample(name, factor, t, x.shape[0]!);
-    return mul(reshape(factors, onePerExample(x)), x);
+    return typeof t === "function"
+      ? scale(x, live(() => factor(t())))
+      : mul(this.#beside(name, factor, t, x), x);
+  }
+
+  /** `value(t)` of each example of a batch, `[N, 1, …]`. */
+  #beside(
+    name: string,
+    value: (t: number) => number,
+    t: Timesteps,
+    batch: Tensor,
+  ): Tensor {
+    if (typeof t !== "function") {
+      requireOnePerExample(t instanceof Tensor ? t.size : t.length, batch);
+    }
+    const each = this.perExample(name, value, t, batch.shape[0]!);
+    return reshape(each, onePerExample(batch));
   }
 
   /** A function of the timestep on the device, f32 `[T]`. */
@@ -544,12 +472,6 @@ export class GaussianDiffusion {
 /** log(sigma / alpha), infinite where there is no signal. */
 function logRatio({ alpha, sigma }: NoiseLevel): number {
   return Math.log(sigma / alpha);
-}
-
-/** One factor per example, shaped `[N, 1, …]` to multiply `like`. */
-function perExample(factors: readonly number[], like: Tensor): Tensor {
-  requireOnePerExample(factors.length, like);
-  return tensor(Float32Array.from(factors), onePerExample(like));
 }
 
 function requireOnePerExample(count: number, batch: Tensor): void {

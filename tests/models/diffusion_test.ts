@@ -4,11 +4,9 @@ import {
   concat,
   GaussianDiffusion,
   type Moments,
-  mul,
   Rng,
   type Spacing,
   SPACING_NAMES,
-  sub,
   type Tensor,
   tensor,
   type Timesteps,
@@ -235,71 +233,37 @@ Deno.test("diffuse() draws anew in every replay of a captured step", async () =>
   step.dispose();
 });
 
-Deno.test("predictStart() and predictNoise() undo qSample()", async () => {
-  const free = new GaussianDiffusion({ clipDenoised: false });
+Deno.test("predictNoise() is the noise that x_0 implies", async () => {
   const x0 = rng.uniform(shape, -1, 1), noise = rng.normal(shape);
-  const early = Int32Array.of(0, 10, 417);
-  const xt = free.qSample(x0, early, noise);
-  await assertClose(free.predictStart(xt, early, noise), x0, { atol: 1e-5 });
-  await assertClose(
-    free.predictNoise(xt, Int32Array.of(50, 417, 999), x0),
-    await (async () => {
-      const [a, b] = await Promise.all([xt.data(), x0.data()]);
-      const row = a.length / 3;
-      return Array.from(a, (x, i) => {
-        const bar = free.alphasCumprod[[50, 417, 999][Math.floor(i / row)]!]!;
-        return (x - Math.sqrt(bar) * b[i]!) / Math.sqrt(1 - bar);
-      });
-    })(),
-    { atol: 1e-5 },
-  );
+  const late = Int32Array.of(50, 417, 999);
+  const xt = diffusion.qSample(x0, late, noise);
+  await assertClose(diffusion.predictNoise(xt, late, x0), noise, {
+    atol: 1e-5,
+  });
 });
 
-Deno.test("predictStart() limits to [-1, 1] unless told not to", async () => {
-  const x = mul(rng.normal(shape), 5), eps = rng.normal(shape);
-  const clipped = await diffusion.predictStart(x, t, eps).data();
-  assert.ok(clipped.every((value) => Math.abs(value) <= 1));
-  const free = await new GaussianDiffusion({ clipDenoised: false })
-    .predictStart(x, t, eps).data();
-  assert.ok(free.some((value) => Math.abs(value) > 1));
-});
-
-Deno.test("ancestralStep() adds no noise at t = 0 and σ_t z above", async () => {
-  const x = rng.normal(shape), eps = rng.normal(shape), z = rng.normal(shape);
-  for (const variance of ["fixedlarge", "fixedsmall"] as const) {
-    const process = new GaussianDiffusion({ variance });
-    const step = (noise: Tensor) => process.ancestralStep(x, t, eps, noise);
-    const added = sub(step(z), step(mul(z, 0)));
-    const want = await host((t, z) => {
-      if (t === 0) return 0;
-      const sigma2 = variance === "fixedlarge"
-        ? process.betas[t]!
-        : process.posteriorVariance[t]!;
-      return Math.sqrt(sigma2) * z;
-    }, z);
-    await assertClose(added, want, { atol: 1e-5 });
-  }
-});
-
-Deno.test("ddimStep() to -1 gives x̂_0, and with eta 1 has the variance of fixedsmall", async () => {
-  const x = rng.normal(shape), eps = rng.normal(shape), z = rng.normal(shape);
-  const process = new GaussianDiffusion({ variance: "fixedsmall" });
-  const end = new Int32Array(3).fill(-1);
-  await assertClose(
-    process.ddimStep(x, t, end, eps),
-    process.predictStart(x, t, eps),
+Deno.test("posteriorMean() is Bayes' rule for two Gaussians", async () => {
+  const x0 = rng.uniform(shape, -1, 1), xt = rng.normal(shape);
+  const mean = diffusion.posteriorMean(x0, xt, t);
+  // Precisions add up: of x_{t-1} given x_0, and of x_t given x_{t-1}.
+  const want = await host(
+    (t, x, y) => {
+      if (t === 0) return x;
+      const bar = diffusion.alphasCumprod[t - 1]!, beta = diffusion.betas[t]!;
+      const variance = 1 / (1 / (1 - bar) + (1 - beta) / beta);
+      return variance *
+        (Math.sqrt(bar) / (1 - bar) * x + Math.sqrt(1 - beta) / beta * y);
+    },
+    x0,
+    xt,
   );
-  const before = t.map((step) => step - 1);
-  await assertClose(
-    process.ddimStep(x, t, before, eps, 1, z),
-    process.ancestralStep(
-      x,
-      t,
-      process.predictNoise(x, t, process.predictStart(x, t, eps)),
-      z,
-    ),
-    { atol: 2e-5, rtol: 1e-4 },
-  );
+  await assertClose(mean, want);
+  diffusion.posteriorVariance.forEach((variance, t) => {
+    if (t === 0) return assert.equal(variance, 0);
+    const bar = diffusion.alphasCumprod[t - 1]!, beta = diffusion.betas[t]!;
+    const want = 1 / (1 / (1 - bar) + (1 - beta) / beta);
+    assert.ok(Math.abs(variance / want - 1) < 1e-9);
+  });
 });
 
 Deno.test("respaced() keeps ᾱ at the kept timesteps and tells the denoiser the original ones", async () => {

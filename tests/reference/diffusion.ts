@@ -5,6 +5,7 @@
  */
 import {
   cast,
+  clamp,
   classifierFree,
   concat,
   diffusionLoss,
@@ -18,9 +19,12 @@ import {
   karrasSigmas,
   mean,
   mul,
+  narrow,
   priorBitsPerDim,
   quadTimesteps,
   reshape,
+  sampleAncestral,
+  sampleDdim,
   scale,
   type ScheduleName,
   strideTimesteps,
@@ -29,6 +33,7 @@ import {
   tensor,
   timeEmbedding,
   vlbTerm,
+  vpEstimator,
 } from "../../mod.ts";
 import {
   answer,
@@ -51,7 +56,6 @@ function processOf(
     betaStart: attrs.beta_start,
     betaEnd: attrs.beta_end,
     variance: attrs.variance,
-    clipDenoised: attrs.clip_denoised ?? false,
     ...options,
   });
 }
@@ -98,6 +102,47 @@ function named(
       return [base, values[roleOf(base)]!];
     }),
   );
+}
+
+/** x̂_0 of a case, limited if it says so. */
+function startOf(
+  one: Case,
+  x: Readonly<Record<string, Tensor>>,
+  t: Int32Array,
+): Tensor {
+  const start = processOf(one).startFrom(x.x_t!, t, x.eps!);
+  return one.attrs.clip_denoised ? clamp(start, { min: -1, max: 1 }) : start;
+}
+
+/** The first step of the case's sampler, between levels of each example's own. */
+async function firstSteps(
+  one: Case,
+  x: Readonly<Record<string, Tensor>>,
+  t: Int32Array,
+  before: Int32Array,
+): Promise<Tensor> {
+  const { eta, variance, clip_denoised } = one.attrs;
+  const d = processOf(one), rows: Tensor[] = [];
+  for (const [i, at] of t.entries()) {
+    const [xt, eps, z] = [x.x_t!, x.eps!, x.noise!].map((all) =>
+      narrow(all, 0, i, i + 1)
+    );
+    const estimator = vpEstimator(d, () => eps!, {
+      threshold: clip_denoised ? "static" : "none",
+    });
+    const levels = [at, before[i]!].filter((t) => t >= 0)
+      .map((t) => d.level(t));
+    const options = {
+      noise: () => z!,
+      onStep: (done: number, _total: number, next: Tensor) => {
+        if (done === 1) rows.push(scale(next, 1));
+      },
+    };
+    await (one.op === "ddim_step"
+      ? sampleDdim(estimator, levels, xt!, { ...options, eta })
+      : sampleAncestral(estimator, levels, xt!, { ...options, variance }));
+  }
+  return concat(rows);
 }
 
 /** Computes a case; null if the library does not have its op yet. */
@@ -230,25 +275,18 @@ export async function runDiffusion(
     }
     case "ancestral_step": {
       const d = processOf(one), t = await steps("t");
-      const start = d.predictStart(x.x_t!, t, x.eps!);
+      const start = startOf(one, x, t);
       return named(one, {
         pred_x0: start,
         mean: d.posteriorMean(start, x.x_t!, t),
-        x_prev: d.ancestralStep(x.x_t!, t, x.eps!, x.noise!),
+        x_prev: await firstSteps(one, x, t, t.map((t) => t - 1)),
       });
     }
     case "ddim_step": {
-      const d = processOf(one), t = await steps("t");
+      const t = await steps("t"), before = await steps("t_prev");
       return named(one, {
-        pred_x0: d.predictStart(x.x_t!, t, x.eps!),
-        x_prev: d.ddimStep(
-          x.x_t!,
-          t,
-          await steps("t_prev"),
-          x.eps!,
-          attrs.eta,
-          x.noise,
-        ),
+        pred_x0: startOf(one, x, t),
+        x_prev: await firstSteps(one, x, t, before),
       });
     }
     case "classifier_free_guidance":
