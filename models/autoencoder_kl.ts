@@ -5,20 +5,20 @@
  *
  * @module
  */
-import { add, div, mul, sub } from "../kernels/binary.ts";
+import { add, mul, sub } from "../kernels/binary.ts";
 import { mean, sum } from "../kernels/reduce.ts";
 import { narrow, reshape } from "../kernels/shape.ts";
-import { abs, clamp, exp, neg, scale, square } from "../kernels/unary.ts";
+import { abs, clamp, exp, neg, scale, sqrt, square } from "../kernels/unary.ts";
 import { upsampleConv2d } from "../kernels/upsample_conv2d.ts";
+import { BatchNorm2d } from "../nn/batch_norm.ts";
 import type { Conv2d } from "../nn/conv2d.ts";
 import type { GroupNorm } from "../nn/group_norm.ts";
 import { gaussianKl } from "../nn/losses.ts";
-import { buffer, Module, parameter } from "../nn/module.ts";
-import { noGrad, scope } from "../tensor/context.ts";
-import { copyInPlace, ones, zeros } from "../tensor/fill.ts";
+import { type ForwardOptions, Module, parameter } from "../nn/module.ts";
+import { zeros } from "../tensor/fill.ts";
 import { requireThat } from "../tensor/kernel.ts";
 import type { Rng } from "../tensor/rng.ts";
-import { type Tensor, tensor } from "../tensor/tensor.ts";
+import type { Tensor } from "../tensor/tensor.ts";
 import {
   conv,
   NormSilu,
@@ -85,6 +85,11 @@ interface Middle {
 }
 
 type Sizes = Required<AutoencoderKlOptions>;
+
+/** Share of a batch in the running statistics of the latents: they cover some twenty batches. */
+const LATENT_MOMENTUM = 0.05;
+/** Added to variances of latents. */
+const LATENT_EPS = 1e-5;
 
 const DEFAULTS = {
   latentChannels: 4,
@@ -198,7 +203,9 @@ class Decoder extends Module implements AutoencoderHalf {
 
 /**
  * An autoencoder whose latents are Gaussians near the standard normal. Diffusion works on them once
- * they are shifted and scaled by `normalize`, by what `calibrate` has measured.
+ * they are shifted and scaled by `normalize`. The paper scales by one number, measured on the first
+ * batch; running statistics of every channel are also right while the encoder still learns (as in
+ * Leng et al. 2025, arXiv:2504.10483).
  */
 export class AutoencoderKl extends Module {
   /** From images to features of `quant_conv`. */
@@ -214,10 +221,8 @@ export class AutoencoderKl extends Module {
     /** Logarithm of the error to expect: of |x - x̂| for `l1`, of its square for `gaussian`. */
     readonly logvar: Tensor;
   };
-  /** Mean of each latent channel over images, `[latentChannels]`; 0 before `calibrate`. */
-  readonly latent_mean: Tensor;
-  /** Standard deviation of each latent channel, `[latentChannels]`; 1 before `calibrate`. */
-  readonly latent_std: Tensor;
+  /** Running mean and variance of each latent channel, which `normalize` changes. */
+  readonly latent_norm: BatchNorm2d;
   /** Image pixels per latent pixel in each direction, f. */
   readonly factor: number;
   /** As given, with defaults. */
@@ -240,8 +245,11 @@ export class AutoencoderKl extends Module {
     this.quant_conv = conv(2 * z, 2 * z, 1, rng);
     this.post_quant_conv = conv(z, z, 1, rng);
     this.loss = { logvar: parameter(zeros([])) };
-    this.latent_mean = buffer(zeros([z]));
-    this.latent_std = buffer(ones([z]));
+    this.latent_norm = new BatchNorm2d(z, {
+      affine: false,
+      eps: LATENT_EPS,
+      momentum: LATENT_MOMENTUM,
+    });
   }
 
   /**
@@ -285,20 +293,21 @@ export class AutoencoderKl extends Module {
     return this.decoder.forward(this.post_quant_conv.forward(z));
   }
 
-  /** To mean 0 and standard deviation 1 per channel. */
-  normalize(z: Tensor): Tensor {
-    return div(
-      sub(z, perChannel(this.latent_mean)),
-      perChannel(this.latent_std),
-    );
+  /**
+   * Shifts and scales latents to mean 0 and standard deviation 1 per channel.
+   *
+   * @param options While `training`, by the statistics of these latents, which the running ones follow;
+   *   else by the running ones.
+   */
+  normalize(z: Tensor, options: ForwardOptions = {}): Tensor {
+    return this.latent_norm.forward(z, options);
   }
 
-  /** The inverse of `normalize`. */
+  /** The inverse of `normalize` by the running statistics. */
   denormalize(z: Tensor): Tensor {
-    return add(
-      mul(z, perChannel(this.latent_std)),
-      perChannel(this.latent_mean),
-    );
+    const { running_mean: mean, running_var: variance } = this.latent_norm;
+    const std = sqrt(scale(variance, 1, LATENT_EPS));
+    return add(mul(z, perChannel(std)), perChannel(mean));
   }
 
   /**
@@ -343,44 +352,6 @@ export class AutoencoderKl extends Module {
       kl,
       klPerChannel,
     };
-  }
-
-  /**
-   * Measures the latents of images, drawn from their posteriors, for `normalize`.
-   *
-   * @param batches Images, each `[N, inChannels, H, W]`; freed when read.
-   */
-  async calibrate(batches: Iterable<Tensor>): Promise<void> {
-    const z = this.options.latentChannels;
-    const sums = new Float64Array(z), squares = new Float64Array(z);
-    let count = 0;
-    for (const batch of batches) {
-      const found = await scope(() =>
-        noGrad(async () => {
-          const { mean, logVariance } = this.encode(batch);
-          const axis = [0, 2, 3];
-          count += mean.size / z;
-          return [
-            await sum(mean, { axis }).data(),
-            // E[z²] of a Gaussian is its mean squared and its variance.
-            await sum(add(square(mean), exp(logVariance)), { axis }).data(),
-          ] as const;
-        })
-      );
-      batch.dispose();
-      for (let c = 0; c < z; c++) {
-        sums[c]! += found[0][c]!;
-        squares[c]! += found[1][c]!;
-      }
-    }
-    const means = sums.map((total) => total / count);
-    const stds = squares.map((total, c) =>
-      Math.sqrt(Math.max(total / count - means[c]! ** 2, 1e-12))
-    );
-    scope(() => {
-      copyInPlace(this.latent_mean, tensor(Float32Array.from(means)));
-      copyInPlace(this.latent_std, tensor(Float32Array.from(stds)));
-    });
   }
 }
 

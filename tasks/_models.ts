@@ -3,6 +3,13 @@
  *
  * @module
  */
+import { AutoencoderModel } from "./_autoencoder.ts";
+import {
+  AUTOENCODER_EXCLUSIVE,
+  AUTOENCODER_PRESET_PREFIX,
+  autoencoderPresetOf,
+  autoencoderSchema,
+} from "./_autoencoder_config.ts";
 import type { Exclusive, z } from "./_config.ts";
 import { DdpmModel } from "./_ddpm.ts";
 import {
@@ -54,5 +61,12 @@ export const MODELS: Readonly<Record<string, ModelKind>> = {
       checkImageSize(config, shape);
       return new DdpmModel(config, shape);
     },
+  }),
+  autoencoder: kind<typeof autoencoderSchema>({
+    schema: autoencoderSchema,
+    exclusive: AUTOENCODER_EXCLUSIVE,
+    presetPrefix: AUTOENCODER_PRESET_PREFIX,
+    presetOf: autoencoderPresetOf,
+    create: (config, shape) => new AutoencoderModel(config, shape),
   }),
 };
