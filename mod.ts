@@ -73,6 +73,12 @@ export {
   type UpsampleConv2dOptions,
 } from "./kernels/upsample_conv2d.ts";
 export { where } from "./kernels/where.ts";
+export type { LabelledFeatures } from "./metrics/_labelled.ts";
+export {
+  linearProbe,
+  type LinearProbeOptions,
+} from "./metrics/linear_probe.ts";
+export { nearestNeighbors } from "./metrics/nearest_neighbors.ts";
 export * from "./models/adm_classifier.ts";
 export * from "./models/adm_unet.ts";
 export * from "./models/autoencoder_kl.ts";
