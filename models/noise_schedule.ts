@@ -514,7 +514,7 @@ export function spacedTimesteps(
   if (!Object.hasOwn(SPACINGS, spacing)) {
     throw new RangeError(
       `Cannot spread timesteps as spacing must be one of ${
-        Object.keys(SPACINGS).join(", ")
+        SPACING_NAMES.join(", ")
       }: spacing is ${spacing}`,
     );
   }

@@ -203,7 +203,8 @@ for (const prediction of ["eps", "x0", "v"] as const) {
       variance: "learned_range",
       betas: Float64Array.of(0.05, 0.1, 0.3, 0.5),
     });
-    const times = Int32Array.of(0, 1, 2, 3);
+    const times = Int32Array.of(0, 1, 2, 3), shape = [4, 1, 1, 3];
+    const x0 = rng.uniform(shape, -1, 1), noise = rng.normal(shape);
     // Near enough that the decoder stays above its floor.
     const value = add(
       process.target(x0, times, noise),

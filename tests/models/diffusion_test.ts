@@ -302,7 +302,7 @@ Deno.test("GaussianDiffusion refuses impossible schedules and wrong numbers of t
   assert.throws(() => diffusion.levels(1001), /steps is 1001/);
   assert.throws(
     () => diffusion.levels(10, "odd" as "even"),
-    /spacing must be one of even, stride, quad, linspace: spacing is odd/,
+    /spacing must be one of even, .*, karras: spacing is odd/,
   );
   assert.throws(
     () =>

@@ -1,5 +1,5 @@
 /**
- * Cases of the group `diffusion` that the library has so far.
+ * Cases of the group `diffusion`.
  *
  * @module
  */
