@@ -10,6 +10,14 @@ import {
   autoencoderPresetOf,
   autoencoderSchema,
 } from "./_autoencoder_config.ts";
+import { ClassifierModel } from "./_classifier.ts";
+import {
+  CLASSIFIER_EXCLUSIVE,
+  CLASSIFIER_PRESET_PREFIX,
+  classifierPresetOf,
+  classifierSchema,
+} from "./_classifier_config.ts";
+import { asUsage } from "./_cli.ts";
 import type { Exclusive, z } from "./_config.ts";
 import { DdpmModel } from "./_ddpm.ts";
 import {
@@ -61,6 +69,14 @@ export const MODELS: Readonly<Record<string, ModelKind>> = {
       checkImageSize(config, shape);
       return new DdpmModel(config, shape);
     },
+  }),
+  classifier: kind<typeof classifierSchema>({
+    schema: classifierSchema,
+    exclusive: CLASSIFIER_EXCLUSIVE,
+    presetPrefix: CLASSIFIER_PRESET_PREFIX,
+    presetOf: classifierPresetOf,
+    create: (config, shape) =>
+      asUsage(() => new ClassifierModel(config, shape)),
   }),
   autoencoder: kind<typeof autoencoderSchema>({
     schema: autoencoderSchema,

@@ -8,16 +8,12 @@ import {
   Batches,
   checkRange,
   type Dataset,
-  type DatasetName,
   deviceInfo,
-  loadDataset,
   memory,
-  type Split,
   sync,
   turn,
 } from "../mod.ts";
 import {
-  asUsage,
   commandName,
   defineCommand,
   onInterrupt,
@@ -27,6 +23,7 @@ import {
   userPath,
 } from "./_cli.ts";
 import { checkConfig, resolveConfig } from "./_config.ts";
+import { loadData } from "./_data.ts";
 import { readPixels, saveGif, saveGrid } from "./_images.ts";
 import { type ModelKind, MODELS } from "./_models.ts";
 import { saveChart } from "./_plots.ts";
@@ -173,41 +170,6 @@ async function folderToResume(flags: Flags): Promise<RunFolder> {
     );
   }
   return await RunFolder.open(newest.path);
-}
-
-async function loadData(
-  config: TrainingConfig,
-  split: Split,
-  flags: Flags,
-  quiet: boolean,
-): Promise<Dataset> {
-  let progress: Progress | undefined;
-  let file = "";
-  const dataset = await asUsage(() =>
-    loadDataset(config.dataset as DatasetName, {
-      split,
-      classes: config.classes.length > 0 ? config.classes : undefined,
-      size: config.imageSize,
-      dataDir: flags.dataDir === undefined
-        ? undefined
-        : userPath(flags.dataDir),
-      onProgress(done, total, name) {
-        if (name !== file) {
-          progress?.finish();
-          progress = new Progress({
-            label: `Loading ${name}`,
-            total,
-            unit: "bytes",
-            quiet,
-          });
-          file = name;
-        }
-        progress!.update(done);
-      },
-    })
-  );
-  progress?.finish();
-  return dataset;
 }
 
 /** Seconds of training: compiling, drawing and saving are left out. */
@@ -568,8 +530,10 @@ export async function main(
     `Done. Training took ${
       formatDuration(session.watch.totalSeconds)
     }, without compiling and drawing\n` +
-      `Samples: ${run.samplesPath(trainer.step)}\n` +
-      `More: ${commandName()} sample ${run.path}`,
+      (model.picture
+        ? `Samples: ${run.samplesPath(trainer.step)}\n` +
+          `More: ${commandName()} sample ${run.path}`
+        : `Curves: ${run.file("curves.png")}`),
   );
 }
 

@@ -1,0 +1,243 @@
+/**
+ * Classifiers of noised images, and what they tell samplers.
+ *
+ * @module
+ */
+import assert from "node:assert/strict";
+import {
+  add,
+  Batches,
+  capture,
+  GaussianDiffusion,
+  gradients,
+  loadDigits,
+  mul,
+  noGrad,
+  Rng,
+  sum,
+  type Tensor,
+  tensor,
+} from "../../mod.ts";
+import { assertClose, assertGradient } from "../_check.ts";
+import { ClassifierModel, loadClassifier } from "../../tasks/_classifier.ts";
+import { classifierGuide } from "../../tasks/_classifier_guidance.ts";
+import {
+  CLASSIFIER_EXCLUSIVE,
+  CLASSIFIER_PRESET_PREFIX,
+  type ClassifierConfig,
+  classifierPresetOf,
+  classifierSchema,
+} from "../../tasks/_classifier_config.ts";
+import { listPresets, resolveConfig } from "../../tasks/_config.ts";
+import { type DataShape, shapeOf, Trainer } from "../../tasks/_trainer.ts";
+
+const CLASSIFIER = {
+  schema: classifierSchema,
+  preset: "classifier-digits",
+  presetPrefix: CLASSIFIER_PRESET_PREFIX,
+  exclusive: CLASSIFIER_EXCLUSIVE,
+};
+
+/** A network that is trained in seconds. */
+function tiny(...sets: string[]): Promise<ClassifierConfig> {
+  return resolveConfig({
+    ...CLASSIFIER,
+    sets: [
+      "noisy=true",
+      "steps=80",
+      "batchSize=32",
+      "adm.attentionResolutions=[]",
+      "adm.dropout=0",
+      "optimizer.learningRate=0.004",
+      "optimizer.warmupSteps=5",
+      "ema.decay=0",
+      "evaluation.count=100",
+      ...sets,
+    ],
+  });
+}
+
+const SHAPE: DataShape = {
+  channels: 1,
+  height: 8,
+  width: 8,
+  classNames: ["0", "1", "2", "3", "4", "5", "6", "7", "8", "9"],
+};
+
+Deno.test("every classifier preset fits the schema, and each data set has its own", async () => {
+  for (const preset of await listPresets(CLASSIFIER_PRESET_PREFIX)) {
+    const config = await resolveConfig({ ...CLASSIFIER, preset });
+    assert.equal(classifierPresetOf(config.dataset), preset);
+  }
+  assert.equal(classifierPresetOf("folder:cats"), "classifier-cifar10");
+});
+
+Deno.test("a noisy classifier learns digits, and less where there is more noise", async () => {
+  const train = loadDigits(), test = loadDigits("test");
+  const config = await tiny();
+  const model = new ClassifierModel(config, shapeOf(train));
+  const trainer = new Trainer(model);
+  const batches = new Batches(train, { batchSize: 32, seed: 1 });
+  for (let step = 0; step < config.steps; step++) {
+    if (step === config.steps / 2) await trainer.takeLosses();
+    await trainer.train(batches.batch(step));
+  }
+  const { loss, accuracy } = await trainer.takeLosses();
+  assert.ok(loss < Math.log(10), `loss ${loss}`);
+  assert.ok(accuracy! > 0.2 && accuracy! < 1, `accuracy ${accuracy}`);
+  const found = (await model.evaluate({ test }, () => false))!;
+  const quarters = [1, 2, 3, 4].map((i) => found[`test_accuracy_q${i}`]!);
+  // Of chance, which is 0.1, 100 images have a standard deviation of 0.03.
+  assert.ok(quarters[0]! > 0.35, `least noise: ${quarters}`);
+  assert.ok(quarters[0]! > quarters[3]! + 0.1, `most noise: ${quarters}`);
+  const mean = quarters.reduce((sum, value) => sum + value, 0) / 4;
+  assert.ok(Math.abs(found.test_accuracy! - mean) < 1e-12);
+  assert.equal(await model.evaluate({ test }, () => true), undefined);
+
+  // A checkpoint keeps all of it.
+  const bytes = await trainer.checkpoint() as Uint8Array<ArrayBuffer>;
+  const again = new Trainer(new ClassifierModel(config, shapeOf(train)));
+  again.restore(bytes, "it");
+  const { accuracyByNoise, testChecksum } = again.model.summary();
+  await assertClose(accuracyByNoise as number[], quarters);
+  assert.equal(testChecksum, test.checksum);
+  const loaded = loadClassifier(bytes, "it", false).model;
+  const x = new Rng(3).normal([2, 1, 8, 8]), t = tensor([10, 900]);
+  await assertClose(
+    noGrad(() => loaded.logits(x, t)),
+    noGrad(() => model.logits(x, t)),
+    { atol: 0, rtol: 0 },
+  );
+});
+
+Deno.test("a classifier without noise is told so in one number", async () => {
+  const config = await tiny("noisy=false", "evaluation.count=20");
+  const model = new ClassifierModel(config, SHAPE);
+  const test = loadDigits("test");
+  const found = await model.evaluate({ test }, () => false);
+  assert.deepEqual(Object.keys(found!), ["test_accuracy"]);
+  assert.equal(model.summary().accuracyByNoise, undefined);
+});
+
+/** A classifier with random weights, also where they start at 0. */
+async function randomClassifier(...sets: string[]): Promise<ClassifierModel> {
+  const model = new ClassifierModel(await tiny(...sets), SHAPE);
+  const rng = new Rng(8);
+  model.network.loadStateDict(Object.fromEntries(
+    await Promise.all(
+      Object.entries(model.network.namedParameters()).map(
+        async ([name, { shape }]) =>
+          [name, {
+            dtype: "f32" as const,
+            shape,
+            data: await rng.normal(shape, 0, 0.2).data(),
+          }] as const,
+      ),
+    ),
+  ));
+  return model;
+}
+
+Deno.test("classifierGuide() gives log p(y | x) with its gradient, also in a captured step", async () => {
+  const model = await randomClassifier();
+  const guide = classifierGuide(
+    model,
+    "it",
+    { shape: SHAPE, noise: model.diffusion },
+    2,
+  );
+  const { logProbability, scale } = guide(Int32Array.of(3, 7));
+  assert.equal(scale, 2);
+  const t = tensor([5, 400]);
+  const x = new Rng(4).normal([2, 1, 8, 8], 0, 0.5);
+  const all = await Promise.all(
+    SHAPE.classNames.map((_, id) =>
+      noGrad(() => guide(Int32Array.of(id, id)).logProbability(x, t)).data()
+    ),
+  );
+  for (const image of [0, 1]) {
+    const total = all.reduce((sum, row) => sum + Math.exp(row[image]!), 0);
+    assert.ok(Math.abs(total - 1) < 1e-5, `probabilities sum to ${total}`);
+  }
+  // Along one direction, as there are 128.
+  const direction = new Rng(6).normal([2, 1, 8, 8]);
+  await assertGradient(
+    (by: Tensor) => logProbability(add(x, mul(direction, by)), t),
+    [tensor([0.1])],
+  );
+  const slope = (x: Tensor) => {
+    const leaf = x.detach().requireGrad();
+    return gradients(sum(logProbability(leaf, t)), [leaf])[0]!;
+  };
+  const step = capture(({ x }) => ({ slope: slope(x!) }), {
+    inputs: { x: { shape: [2, 1, 8, 8] } },
+  });
+  step.replay({ x: await x.data() });
+  const [row] = await step.outputs();
+  await assertClose(row!.slope as Float32Array, slope(x), { rtol: 1e-4 });
+  step.dispose();
+  assert.ok(row!.slope.some((value) => value !== 0));
+});
+
+Deno.test("classifierGuide() tells the classifier the noise in its own timesteps", async () => {
+  const own = await randomClassifier("diffusion.schedule=linear");
+  const x = new Rng(5).normal([3, 1, 8, 8]);
+  const guide = (noise: GaussianDiffusion | "edm") =>
+    classifierGuide(own, "it", { shape: SHAPE, noise }, 1)(
+      Int32Array.of(0, 4, 9),
+    );
+  const direct = guide(own.diffusion);
+  const at = (process: GaussianDiffusion, t: number) =>
+    own.diffusion.timestepOf(process.level(t));
+
+  const cosine = new GaussianDiffusion({ schedule: "cosine" });
+  const ts = [3, 500, 990];
+  await assertClose(
+    noGrad(() => guide(cosine).logProbability(x, tensor(ts))),
+    noGrad(() =>
+      direct.logProbability(x, tensor(ts.map((t) => at(cosine, t))))
+    ),
+    { rtol: 1e-4 },
+  );
+  // x_0 + σ ε is √ᾱ x_0 + √(1 - ᾱ) ε over √ᾱ.
+  const levels = ts.map((t) => own.diffusion.level(t));
+  const unscaled = mul(
+    x,
+    tensor(levels.map(({ alpha }) => 1 / alpha), [3, 1, 1, 1]),
+  );
+  const sigma = tensor(levels.map(({ alpha, sigma }) => sigma / alpha));
+  await assertClose(
+    noGrad(() => guide("edm").logProbability(unscaled, sigma)),
+    noGrad(() => direct.logProbability(x, tensor(ts))),
+    { rtol: 1e-3 },
+  );
+});
+
+Deno.test("classifierGuide() finds classes by name, and refuses what does not fit", async () => {
+  const model = await randomClassifier();
+  const guide = (shape: Partial<DataShape>, id = 0, classifier = model) =>
+    classifierGuide(classifier, "runs/c", {
+      shape: { ...SHAPE, ...shape },
+      noise: model.diffusion,
+    }, 1)(Int32Array.of(id)).logProbability;
+  const x = new Rng(9).normal([1, 1, 8, 8]), t = tensor([50]);
+  await assertClose(
+    noGrad(() => guide({ classNames: ["7", "cat"] })(x, t)),
+    noGrad(() => guide({}, 7)(x, t)),
+    { atol: 0, rtol: 0 },
+  );
+  assert.throws(
+    () => guide({ classNames: ["7", "cat"] }, 1),
+    /^UsageError: Cannot guide by runs\/c as it knows no class "cat", only 0, 1/,
+  );
+  assert.throws(
+    () => guide({ height: 16, width: 16, channels: 3 }),
+    /images of 8 × 8 × 1, not of 16 × 16 × 3/,
+  );
+  const clean = new ClassifierModel(await tiny("noisy=false"), SHAPE);
+  assert.throws(() => guide({}, 0, clean), /train a classifier with --noisy/);
+  assert.throws(
+    () => new ClassifierModel(model.config, { ...SHAPE, width: 6 }),
+    /^RangeError: Cannot classify as images must be square/,
+  );
+});
