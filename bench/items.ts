@@ -10,21 +10,29 @@ import * as net from "./networks.ts";
 /** An item, ready to be run again and again. */
 export interface Prepared<T> {
   /** One run; the caller frees what it returns. A training item returns its loss alone. */
-  run(): T[];
+  run(): T[] | Promise<T[]>;
   /** Axes of the results; none for an optimizer step, whose losses are compared instead. */
   layouts: Layout[];
   /** Parameters of the network, for items that have one. */
   params?: number;
 }
 
-/** An item's name, cost and preparation. */
-export interface Item {
+/** An item's name, cost and preparation, for the libraries whose tensors are `T`. */
+export interface ItemOf<T> {
   /** As in reports. */
   name: string;
   /** Floating-point operations of one run, a multiply-add counting as two. */
   flops?: number;
   /** Bytes that must move at least. */
   bytes?: number;
+  /** Images that a run draws or trains on, for the time of each. */
+  images?: number;
+  /** Makes inputs and parameters. */
+  prepare(lib: Library<T>): Prepared<T>;
+}
+
+/** An item for every library. */
+export interface Item extends Omit<ItemOf<unknown>, "prepare"> {
   /** Makes inputs and parameters. */
   prepare<T>(lib: Library<T>): Prepared<T>;
 }

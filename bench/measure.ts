@@ -4,7 +4,7 @@
  * @module
  */
 import { checksum } from "./data.ts";
-import type { Item } from "./items.ts";
+import type { ItemOf } from "./items.ts";
 import type { Library } from "./library.ts";
 
 /** One line of the report. Times in milliseconds. */
@@ -19,6 +19,8 @@ export interface Measurement {
   ms_median: number;
   /** Fastest run. */
   ms_min: number;
+  /** `ms_median` over the images of a run. */
+  ms_per_image?: number;
   /** Timed runs. */
   runs: number;
   /** 10⁹ floating-point operations per second, at the median. */
@@ -68,15 +70,15 @@ export function median(sorted: readonly number[]): number {
 /** Measures an item. */
 export async function measure<T>(
   lib: Library<T>,
-  item: Item,
+  item: ItemOf<T>,
 ): Promise<Measurement> {
   const { run, layouts, params } = item.prepare(lib);
   const training = layouts.length === 0;
   /** Milliseconds per repetition, with one wait for the device. */
   const timed = async (repetitions: number) => {
     const start = performance.now();
-    for (let i = 1; i < repetitions; i++) lib.free(run());
-    const results = run();
+    for (let i = 1; i < repetitions; i++) lib.free(await run());
+    const results = await run();
     await lib.wait(results);
     const ms = (performance.now() - start) / repetitions;
     return { ms, results };
@@ -118,6 +120,7 @@ export async function measure<T>(
     item: item.name,
     ms_median: Number(ms.toFixed(3)),
     ms_min: Number(times[0]!.toFixed(3)),
+    ms_per_image: item.images && Number((ms / item.images).toFixed(3)),
     runs: times.length,
     gflops: rate(item.flops),
     gbps: rate(item.bytes),

@@ -60,6 +60,7 @@ export function tableOf(comparisons: readonly Comparison[]): string[][] {
   const head = [
     "item",
     "ms",
+    "ms/image",
     "GFLOP/s",
     "of peak",
     "GB/s",
@@ -71,6 +72,7 @@ export function tableOf(comparisons: readonly Comparison[]): string[][] {
   const rows = comparisons.map(({ ours, peers }) => [
     ours.item,
     time(ours.ms_median),
+    ours.ms_per_image?.toFixed(2) ?? "",
     ours.gflops?.toFixed(1) ?? "",
     percent(ours.gflops_share),
     ours.gbps?.toFixed(2) ?? "",

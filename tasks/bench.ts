@@ -6,12 +6,13 @@
  */
 import { deviceFlag } from "./_device.ts"; // before the engine, which opens the device
 import { denoise } from "../bench/denoise.ts";
-import { type Item, ITEMS } from "../bench/items.ts";
+import { type ItemOf, ITEMS } from "../bench/items.ts";
 import {
   measure,
   type Measurement,
   type Unsupported,
 } from "../bench/measure.ts";
+import { OWN_ITEMS } from "../bench/own_items.ts";
 import { measurePeaks } from "../bench/peak.ts";
 import { measurePeer, PEERS } from "../bench/peers.ts";
 import {
@@ -21,7 +22,7 @@ import {
   tableOf,
   withShares,
 } from "../bench/report.ts";
-import { deviceInfo, scope } from "../mod.ts";
+import { deviceInfo, scope, type Tensor } from "../mod.ts";
 import {
   defineCommand,
   type Parsed,
@@ -118,11 +119,14 @@ export async function main(
   }
 
   /** Alternates the libraries, and keeps the fastest round of each. */
-  async function compare(item: Item): Promise<Comparison> {
+  async function compare(item: ItemOf<Tensor>): Promise<Comparison> {
+    const isShared = ITEMS.some(({ name }) => name === item.name);
     const contenders: (() => Promise<Measurement | Unsupported>)[] = [
       () => scope(() => measure(library, item)),
-      ...(flags.vs ?? []).map((peer) => () =>
-        measurePeer(peer, item.name, flags.timeout)
+      ...(flags.vs ?? []).map((lib) => async () =>
+        isShared
+          ? await measurePeer(lib, item.name, flags.timeout)
+          : { lib, item: item.name, unsupported: "measured in denoise alone" }
       ),
     ];
     const best: (Measurement | Unsupported)[] = [];
@@ -145,8 +149,9 @@ export async function main(
 }
 
 /** The items whose names match. */
-function chosen(patterns: readonly string[]): Item[] {
-  const names = ITEMS.map(({ name }) => name);
+function chosen(patterns: readonly string[]): ItemOf<Tensor>[] {
+  const all: ItemOf<Tensor>[] = [...ITEMS, ...OWN_ITEMS];
+  const names = all.map(({ name }) => name);
   const found = new Set(patterns.flatMap((pattern) => {
     const escaped = pattern.replace(/[.+?^${}()|[\]\\]/g, "\\$&").replaceAll(
       "*",
@@ -160,7 +165,7 @@ function chosen(patterns: readonly string[]): Item[] {
     }
     return matches;
   }));
-  return ITEMS.filter(({ name }) => found.has(name));
+  return all.filter(({ name }) => found.has(name));
 }
 
 if (import.meta.main) await runTask(command, main);

@@ -3,6 +3,7 @@ import { checksum, uniform, unitHash } from "../../bench/data.ts";
 import { denoise } from "../../bench/denoise.ts";
 import { ITEMS } from "../../bench/items.ts";
 import { measure, type Measurement } from "../../bench/measure.ts";
+import { OWN_ITEMS } from "../../bench/own_items.ts";
 import { cpuName } from "../../bench/peers/cpu_name.ts";
 import { count, unetDeclarations, UNETS } from "../../bench/networks.ts";
 import {
@@ -57,7 +58,8 @@ Deno.test("unetDeclarations() has the parameters of the networks compared with",
 });
 
 Deno.test("ITEMS have names of their own", () => {
-  assert.equal(new Set(ITEMS.map(({ name }) => name)).size, ITEMS.length);
+  const names = [...ITEMS, ...OWN_ITEMS].map(({ name }) => name);
+  assert.equal(new Set(names).size, names.length);
 });
 
 Deno.test({
