@@ -380,6 +380,23 @@ function parse(bytes: Uint8Array<ArrayBuffer>, path: string) {
 }
 
 /**
+ * Parameters and buffers in a checkpoint.
+ *
+ * @param ema Whether to take the moving average.
+ */
+export function weightsOf(
+  { tensors }: Checkpoint,
+  ema: boolean,
+): Record<string, HostTensor> {
+  const weights = under("model.", tensors);
+  const { num_updates: _, ...averages } = {
+    ...under("ema_buffers.", tensors),
+    ...under("ema.", tensors),
+  };
+  return ema ? { ...weights, ...averages } : weights;
+}
+
+/**
  * Loads the weights of a checkpoint.
  *
  * @param ema Whether to take the moving average.
@@ -387,15 +404,10 @@ function parse(bytes: Uint8Array<ArrayBuffer>, path: string) {
  */
 export function loadWeights(
   network: Module,
-  { tensors }: Checkpoint,
+  checkpoint: Checkpoint,
   ema: boolean,
 ): void {
-  const weights = under("model.", tensors);
-  const { num_updates: _, ...averages } = {
-    ...under("ema_buffers.", tensors),
-    ...under("ema.", tensors),
-  };
-  network.loadStateDict(ema ? { ...weights, ...averages } : weights);
+  network.loadStateDict(weightsOf(checkpoint, ema));
 }
 
 /** The entries whose names begin with `prefix`, without it. */
