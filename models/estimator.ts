@@ -181,9 +181,19 @@ function makeEstimator(
   });
 }
 
+/** Throws where no image follows from what the network predicts. */
+function requireSignal(level: NoiseLevel, network: string): NoiseLevel {
+  if (level.alpha > 0) return level;
+  throw new RangeError(
+    `Cannot estimate images as ${network} needs a level with signal: its alpha is ${level.alpha}; ` +
+      "start at the next level, or use a network that predicts v or x0",
+  );
+}
+
 /**
  * Estimates by a network that was trained as `GaussianDiffusion`: it is given x at the scale where
- * `alpha² + sigma² = 1`, with the timestep of the same noise.
+ * `alpha² + sigma² = 1`, with the timestep of the same noise. If it predicts noise, a level without signal
+ * is a RangeError when a sampler comes to it.
  *
  * @param denoise The network, with its condition filled in; see `withClasses`.
  */
@@ -209,8 +219,11 @@ export function vpEstimator(
         ),
       start: (x, level, value) =>
         process.startFrom(x, () => {
-          const { alpha, sigma } = level(), by = factor({ alpha, sigma });
-          return { alpha: alpha * by, sigma: sigma * by };
+          const at = process.prediction === "eps"
+            ? requireSignal(level(), "one that predicts noise")
+            : level();
+          const by = factor(at);
+          return { alpha: at.alpha * by, sigma: at.sigma * by };
         }, value),
     },
     denoise,
@@ -220,7 +233,8 @@ export function vpEstimator(
 
 /**
  * Estimates by a network that was trained as `EdmProcess`: it is given `x / alpha`, whose noise is
- * `sigma / alpha`; a level without signal is beyond it. A classifier is told that noise.
+ * `sigma / alpha`. A classifier is told that noise. A level without signal is a RangeError when a sampler
+ * comes to it.
  *
  * @param denoise The network, with its condition filled in; see `withClasses`.
  */
@@ -231,7 +245,7 @@ export function edmEstimator(
 ): Estimator {
   return makeEstimator(
     {
-      factor: ({ alpha }) => 1 / alpha,
+      factor: (level) => 1 / requireSignal(level, "one trained as EDM").alpha,
       time: noiseRatio,
       predict: (network, x, level) => ({
         value: process.denoised(network, x, () => noiseRatio(level())),

@@ -295,7 +295,8 @@ export function invertDdim(
 }
 
 /**
- * DPM-Solver++(2M) (Lu et al. 2022, arXiv:2211.01095): as many evaluations as DDIM, and of second order.
+ * DPM-Solver++(2M) (Lu et al. 2022, arXiv:2211.01095): as many evaluations as DDIM, and of second order,
+ * but for the first step, and the last, as that ends without noise.
  *
  * @param levels As in `sampleAncestral`.
  * @param xT As in `sampleAncestral`.

@@ -115,6 +115,44 @@ Deno.test("estimators threshold what they find", async () => {
   await assertClose([a!, b!, c!], [0.5 / 2.985, -1, 2 / 2.985]);
 });
 
+Deno.test("estimators refuse levels from which no image follows", () => {
+  const pure = () => ({ alpha: 0, sigma: 1 }), x = full([1, 2], 1);
+  assert.throws(
+    () => vpEstimator(process, (x) => x)(x, pure),
+    /one that predicts noise needs a level with signal: its alpha is 0/,
+  );
+  assert.throws(
+    () => edmEstimator(new EdmProcess(), (x) => x)(x, pure),
+    RangeError,
+  );
+});
+
+Deno.test("samplers capture one step for each kind", async () => {
+  let evaluations = 0;
+  const denoise: Denoiser = (x) => {
+    evaluations++;
+    return x;
+  };
+  const levels = process.levels(6), xT = full([1, 2], 1);
+  const count = async (
+    sampler: typeof sampleDdim | typeof sampleHeun,
+    guidance?: Guidance,
+  ) => {
+    evaluations = 0;
+    await sampler(vpEstimator(process, denoise, { guidance }), levels, xT);
+    return evaluations;
+  };
+  assert.equal(await count(sampleDdim), 1);
+  assert.equal(await count(sampleDpmpp), 1);
+  assert.equal(await count(sampleHeun), 2 + 1);
+  const interval = [0, 1] as const;
+  assert.equal(await count(sampleDdim, { both: denoise, scale: 2 }), 1);
+  assert.equal(
+    await count(sampleDdim, { both: denoise, scale: 2, interval }),
+    2,
+  );
+});
+
 /** Guidance between two Gaussians of the same variance, their means 1 and -0.5. */
 function guidedEstimator(options: Omit<Guidance, "both">): Estimator {
   const [conditional, unconditional] = [1, -0.5].map((mean) =>
