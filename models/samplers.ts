@@ -46,16 +46,17 @@ export type NoiseSource = (shape: readonly number[]) => Tensor;
 /** Steps between waits for the device, so that its queue stays short and the process responsive. */
 const STEPS_PER_WAIT = 8;
 
+/** A number that follows from the levels that a step leads between, and its number. */
+type Factor = (s: NoiseLevel, t: NoiseLevel, i: number) => number;
+
 /** Where a sampler is: the levels a step leads between. */
 interface Place {
   /** The level of x, asked for when a step runs. */
   readonly from: () => NoiseLevel;
   /** The level that the step leads to. */
   readonly to: () => NoiseLevel;
-  /** A number that follows from both levels and the number of the step, and is new at each. */
-  by(
-    value: (s: NoiseLevel, t: NoiseLevel, i: number) => number,
-  ): number | Live;
+  /** What `factor` is at each step. */
+  by(factor: Factor): number | Live;
 }
 
 /**
@@ -79,7 +80,7 @@ async function follow(
   const place: Place = {
     from: () => path[i]!,
     to: () => path[i + 1]!,
-    by: (value) => live(() => value(path[i]!, path[i + 1]!, i)),
+    by: (factor) => live(() => factor(path[i]!, path[i + 1]!, i)),
   };
   try {
     for (; i < total; i++) {
@@ -107,12 +108,11 @@ async function follow(
 
 /** The levels, and then the image. */
 function toImage(levels: readonly NoiseLevel[]): NoiseLevel[] {
-  if (levels.length === 0 || !levels.every(({ sigma }) => sigma > 0)) {
+  const sigmas = levels.map(({ sigma }) => sigma);
+  if (levels.length === 0 || !sigmas.every((sigma) => sigma > 0)) {
     throw new RangeError(
-      "Cannot sample as levels must not be empty and all have noise: their sigmas are [" +
-        `${
-          levels.map(({ sigma }) => sigma).join(", ")
-        }]; the image itself is added by the sampler`,
+      "Cannot sample as levels must not be empty and all have noise, the image being added by the " +
+        `sampler: their sigmas are [${sigmas.join(", ")}]`,
     );
   }
   return [...levels, NOISELESS];
@@ -154,58 +154,50 @@ export function sampleAncestral(
 ): Promise<Tensor> {
   const { noise, onStep } = options;
   const path = toImage(levels);
-  /** β̃; at the image, where it is 0, that of the step before, as a learned variance starts from it. */
-  const small = (s: NoiseLevel, t: NoiseLevel, i: number): number => {
+  const { log, sqrt } = Math;
+  const large: Factor = (s, t) => posterior(s, t).large;
+  // At the image, where it is 0, β̃ is that of the step before: a learned variance starts from it.
+  const small: Factor = (s, t, i) => {
     if (t.sigma > 0) return posterior(s, t).small;
-    return i > 0 ? posterior(path[i - 1]!, s).small : posterior(s, t).large;
+    return i > 0 ? posterior(path[i - 1]!, s).small : large(s, t, i);
   };
-  const large = (s: NoiseLevel, t: NoiseLevel) => posterior(s, t).large;
-  /** A factor of noise, of which the image gets none. */
-  const unlessImage = (value: typeof small): typeof small => (s, t, i) =>
-    t.sigma > 0 ? value(s, t, i) : 0;
+  const variances: Record<VarianceName, Factor> = {
+    fixedsmall: small,
+    fixedlarge: (s, t, i) => (t.sigma > 0 ? large : small)(s, t, i),
+    // The middle of the range, in the logarithm.
+    learned_range: (...at) => sqrt(small(...at) * large(...at)),
+  };
   return follow(estimator, path, xT, onStep, (x, { from, by }) => {
     const { x0, fraction, gradient } = estimator(x, from);
     const { variance = fraction ? "learned_range" : "fixedsmall" } = options;
-    const mean = [
-      [by((s, t) => posterior(s, t).fromX), x],
-      [by((s, t) => posterior(s, t).fromX0), x0],
-    ] as const;
-    const z = noise(x.shape);
-    if (variance !== "learned_range") {
-      const of: typeof small = (s, t, i) =>
-        variance === "fixedlarge" && t.sigma > 0 ? large(s, t) : small(s, t, i);
-      return linearCombination([
-        ...mean,
-        [by(unlessImage((...at) => Math.sqrt(of(...at)))), z],
-        ...gradient ? [[by(of), gradient] as const] : [],
-      ]);
-    }
-    if (!fraction) {
+    const isLearned = variance === "learned_range";
+    if (isLearned && !fraction) {
       throw new TypeError(
         "Cannot sample with a learned variance as the network predicts none: choose fixedsmall or " +
           "fixedlarge",
       );
     }
-    // σ = √(σ_small σ_large) (σ_large / σ_small)^(fraction / 2)
-    const spread = exp(
-      scale(
-        fraction,
-        by((s, t, i) => Math.log(large(s, t) / small(s, t, i)) / 4),
-      ),
-    );
-    const product: typeof small = (s, t, i) => large(s, t) * small(s, t, i);
-    return linearCombination([
-      ...mean,
-      [by(unlessImage((...at) => product(...at) ** 0.25)), mul(spread, z)],
-      ...gradient
-        ? [
-          [
-            by((...at) => product(...at) ** 0.5),
-            mul(mul(spread, spread), gradient),
-          ] as const,
-        ]
-        : [],
-    ]);
+    const of = variances[variance];
+    /** σ over that of the middle: √(large / small) to the power of half the fraction. */
+    const spread = isLearned &&
+      exp(scale(
+        fraction!,
+        by((...at) => log(large(...at) / small(...at)) / 4),
+      ));
+    const z = noise(x.shape);
+    const terms: [number | Live, Tensor][] = [
+      [by((s, t) => posterior(s, t).fromX), x],
+      [by((s, t) => posterior(s, t).fromX0), x0],
+      [
+        by((s, t, i) => t.sigma > 0 ? sqrt(of(s, t, i)) : 0),
+        spread ? mul(spread, z) : z,
+      ],
+    ];
+    if (gradient) {
+      const moved = spread ? mul(mul(spread, spread), gradient) : gradient;
+      terms.push([by(of), moved]);
+    }
+    return linearCombination(terms);
   });
 }
 
