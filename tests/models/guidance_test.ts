@@ -47,5 +47,8 @@ Deno.test("slerp() keeps the length of noise and ends where it should", async ()
     await slerp(tensor([[1, 2]]), tensor([[2, 4]]), 0.25),
     tensor([[1.25, 2.5]]),
   );
-  await assert.rejects(slerp(a, tensor([[1]]), 0.5), /both must have one shape/);
+  await assert.rejects(
+    slerp(a, tensor([[1]]), 0.5),
+    /both must have one shape/,
+  );
 });
