@@ -36,11 +36,11 @@ import type { Chart } from "./_plots.ts";
 import { RunFolder } from "./_run_folder.ts";
 import {
   type DataShape,
-  loadWeights,
   type Losses,
   type Picture,
   readCheckpoint,
   type Trainable,
+  weightsOf,
 } from "./_trainer.ts";
 
 /** Streams of the run's seed. */
@@ -313,6 +313,8 @@ export class AutoencoderModel implements Trainable<AutoencoderConfig> {
 export interface LoadedAutoencoder {
   /** With the moving average for weights. */
   network: AutoencoderKl;
+  /** Of it, by name. */
+  weights: Record<string, HostTensor>;
   /** The same with the weights that it started from. */
   untrained: () => AutoencoderKl;
   /** As configured. */
@@ -359,6 +361,7 @@ export async function loadAutoencoder(
       new Rng(config.seed, STREAM.weights),
     );
   const network = untrained();
-  loadWeights(network, checkpoint, true);
-  return { network, untrained, config, shape, run, step };
+  const weights = weightsOf(checkpoint, true);
+  network.loadStateDict(weights);
+  return { network, weights, untrained, config, shape, run, step };
 }

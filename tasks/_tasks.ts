@@ -55,6 +55,15 @@ export const TASKS = [
     ],
   },
   {
+    name: "probe",
+    summary:
+      "Measures how well classes can be told by an autoencoder's latents",
+    examples: [
+      "deno task probe runs/mine",
+      "deno task probe runs/a runs/b --json",
+    ],
+  },
+  {
     name: "bench",
     summary: "Times kernels, training steps and sampling steps",
     examples: [
