@@ -10,6 +10,7 @@ import {
   type ClassifierGuidance,
   concat,
   countFlops,
+  type Dataset,
   type Denoiser,
   type DenoiserNetwork,
   diffusionLoss,
@@ -51,6 +52,7 @@ import {
   type SamplerName,
   SAMPLERS,
 } from "./_ddpm_config.ts";
+import { trainingBound } from "./_likelihood.ts";
 import { buildNetwork } from "./_network_config.ts";
 import type { Chart } from "./_plots.ts";
 import {
@@ -95,7 +97,7 @@ export interface SampleOptions extends Drawing {
   seed: number;
   /** Number of the first image among those of the seed; defaults to 0. */
   first?: number;
-  /** Class ids, one per image; for a conditional model. */
+  /** Class ids, one per image; for a conditional model, or a classifier. */
   classes?: Int32Array<ArrayBuffer>;
   /** Pulls images towards classes, given those of a batch. */
   classifier?: (y: Int32Array<ArrayBuffer>) => ClassifierGuidance;
@@ -312,12 +314,18 @@ export class DdpmModel implements Trainable<DdpmConfig> {
   classesInTurn(
     count: number,
     wanted = this.shape.classNames.map((_, id) => id),
-  ): Int32Array<ArrayBuffer> | undefined {
-    if (!this.config.conditional) return undefined;
+  ): Int32Array<ArrayBuffer> {
     return Int32Array.from(
       { length: count },
       (_, i) => wanted[i % wanted.length]!,
     );
+  }
+
+  evaluate(
+    data: { readonly train: Dataset; readonly test: Dataset },
+    isCancelled: () => boolean,
+  ): Promise<Record<string, number> | undefined> {
+    return trainingBound(this, data, isCancelled);
   }
 
   async picture(isCancelled: () => boolean): Promise<Picture | undefined> {
@@ -325,7 +333,7 @@ export class DdpmModel implements Trainable<DdpmConfig> {
     const bytes = await this.sample({
       count,
       seed: this.config.seed,
-      classes: this.classesInTurn(count),
+      classes: this.config.conditional ? this.classesInTurn(count) : undefined,
       isCancelled,
     });
     return bytes && { bytes, count };
@@ -372,7 +380,7 @@ export class DdpmModel implements Trainable<DdpmConfig> {
       selfConditioning: this.config.selfConditioning,
     };
     let denoise: Denoiser = (x, t) => network.forward(x, t);
-    if (classes) {
+    if (classes && this.config.conditional) {
       const both = withClasses(network, classes, shape.classNames.length);
       denoise = both.denoise;
       if (guidance !== 1) {

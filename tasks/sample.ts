@@ -14,6 +14,8 @@ import {
   UsageError,
   userPath,
 } from "./_cli.ts";
+import { loadClassifier } from "./_classifier.ts";
+import { classifierGuide } from "./_classifier_guidance.ts";
 import { type DdpmModel, type Drawing, loadDdpm } from "./_ddpm.ts";
 import { SAMPLER_NAMES } from "./_ddpm_config.ts";
 import { saveGrid, saveImages } from "./_images.ts";
@@ -40,7 +42,7 @@ export const command = defineCommand({
     class: {
       type: "list",
       description:
-        "Classes to draw, by name or number; for a conditional model (default: all)",
+        "Classes to draw, by name or number; for a conditional model, or with --classifier (default: all)",
     },
     sampler: {
       type: "string",
@@ -88,6 +90,18 @@ export const command = defineCommand({
       description:
         "Noise levels, as sigma/alpha, that are guided (default: all)",
     },
+    classifier: {
+      type: "string",
+      placeholder: "RUN",
+      description:
+        "Guide by a run of train classifier --noisy, towards the classes of --class",
+    },
+    classifierScale: {
+      type: "number",
+      min: 0,
+      default: 1,
+      description: "Factor of the classifier's gradient",
+    },
     interpolate: {
       type: "integer",
       min: 2,
@@ -127,6 +141,42 @@ export const command = defineCommand({
   notes:
     "Network, schedule and pixel range come from the checkpoint; no flag of the training is needed again.",
 });
+
+/** The weights to draw with. */
+async function checkpointOf(
+  run: RunFolder,
+  path: string,
+  say: (text: string) => void,
+): Promise<{ path: string; bytes: Uint8Array<ArrayBuffer> }> {
+  const checkpoint = path.endsWith(".safetensors")
+    ? { path }
+    : await run.latestCheckpoint((message) => say(`warning: ${message}`));
+  if (!checkpoint) {
+    throw new UsageError(
+      `Cannot sample as the run has no checkpoint yet: ${run.path}`,
+    );
+  }
+  return {
+    path: checkpoint.path,
+    bytes: await Deno.readFile(checkpoint.path),
+  };
+}
+
+/** What the classifier of `--classifier` tells the sampler. */
+async function guideOf(
+  model: DdpmModel,
+  flags: Flags,
+  say: (text: string) => void,
+) {
+  const path = userPath(flags.classifier!);
+  const run = await RunFolder.open(path);
+  const { bytes, path: file } = await checkpointOf(run, path, say);
+  const { model: classifier } = loadClassifier(bytes, file, flags.ema);
+  return classifierGuide(classifier, run.name, {
+    shape: model.shape,
+    noise: model.edm ? "edm" : model.diffusion,
+  }, flags.classifierScale);
+}
 
 type Flags = Parsed<typeof command.flags>["flags"];
 
@@ -172,9 +222,10 @@ function checkDrawing(
       `--sampling-steps must be at most the ${diffusion.timesteps} timesteps of the model: given ${steps}`,
     );
   }
-  if (flags.class && !conditional) {
+  if (flags.class && !conditional && !flags.classifier) {
     throw new UsageError(
-      "Cannot choose a class as the model was trained without --conditional: it knows none",
+      "Cannot choose a class as the model was trained without --conditional: it knows none. " +
+        "--classifier RUN can guide it",
     );
   }
   if (guidance !== 1 && !conditional) {
@@ -220,16 +271,9 @@ export async function main(
   const path = userPath(positionals[0]!);
   const say = (text: string) => json ? undefined : console.error(text);
   const run = await RunFolder.open(path);
-  const checkpoint = path.endsWith(".safetensors")
-    ? { path }
-    : await run.latestCheckpoint((message) => say(`warning: ${message}`));
-  if (!checkpoint) {
-    throw new UsageError(
-      `Cannot sample as the run has no checkpoint yet: ${run.path}`,
-    );
-  }
+  const checkpoint = await checkpointOf(run, path, say);
   const { model, step } = loadDdpm(
-    await Deno.readFile(checkpoint.path),
+    checkpoint.bytes,
     checkpoint.path,
     flags.ema,
   );
@@ -242,7 +286,13 @@ export async function main(
   const wanted = flags.class
     ? await asUsage(() => resolveClasses(classNames, flags.class!, run.name))
     : classNames.map((_, id) => id);
-  const classes = model.classesInTurn(count, wanted);
+  const classes = model.config.conditional || flags.classifier
+    ? model.classesInTurn(count, wanted)
+    : undefined;
+  const classifier = flags.classifier === undefined
+    ? undefined
+    : await guideOf(model, flags, say);
+  if (classifier) classifier(classes!); // says now which class it does not know
   let interrupted = false;
   using _ = onInterrupt(() => interrupted = true);
   using progress = new Progress({
@@ -257,6 +307,7 @@ export async function main(
     first: flags.first,
     interpolate: flags.interpolate,
     classes,
+    classifier,
     isCancelled: () => interrupted,
     onStep: (done) => progress.update(done),
   });
