@@ -78,7 +78,7 @@ const samples = z.strictObject({
 /** How bits/dim on held-out data are estimated while training. */
 const evaluation = z.strictObject({
   count: count.default(256), // images
-  timesteps: count.default(20), // network evaluations per image
+  timesteps: z.int().min(2).default(20), // network evaluations per image
 });
 
 /** The schema of `train ddpm`: strict, with defaults for all but the essentials. */

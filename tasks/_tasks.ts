@@ -43,6 +43,7 @@ export const TASKS = [
       "deno task train ddpm --preset ddpm-mnist --steps 5000 --set optimizer.learningRate=1e-4",
       "deno task train ddpm --config my.yaml --out runs/mine",
       "deno task train ddpm --resume runs/mine",
+      "deno task train classifier --noisy",
     ],
   },
   {
@@ -52,6 +53,14 @@ export const TASKS = [
       "deno task sample runs/mine --count 64 --grid samples.png",
       "deno task sample runs/mine --sampler ddim --sampling-steps 50 --out images",
       "deno task sample runs/mine --class cat --seed 7",
+    ],
+  },
+  {
+    name: "evaluate",
+    summary: "Computes the bits per dimension of diffusion runs",
+    examples: [
+      "deno task evaluate runs/mine",
+      "deno task evaluate runs/mine runs/other --split test --count 1000 --timesteps 50",
     ],
   },
   {
