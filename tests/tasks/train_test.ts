@@ -5,61 +5,7 @@
  */
 import assert from "node:assert/strict";
 import { parseSafetensors } from "../../mod.ts";
-
-const ROOT = new URL("../../", import.meta.url);
-/** A network that trains forty steps in seconds. */
-const TINY = [
-  "--set",
-  "unet.channels=4",
-  "--set",
-  "unet.groups=2",
-  "--set",
-  "unet.dropout=0.1",
-  "--set",
-  "diffusion.timesteps=20",
-  "--set",
-  "diffusion.betaEnd=0.5",
-  "--set",
-  "samples.count=4",
-  "--set",
-  "samples.steps=2",
-  "--set",
-  "sampleEvery=0",
-  "--set",
-  "logEvery=7",
-  "--set",
-  "checkpointEvery=20",
-  "--batch-size",
-  "4",
-];
-
-function task(name: string, args: readonly string[]): Deno.Command {
-  return new Deno.Command(Deno.execPath(), {
-    args: ["run", "-A", "--quiet", `tasks/${name}.ts`, ...args],
-    cwd: ROOT,
-    env: { NO_COLOR: "1", INIT_CWD: new URL(".", ROOT).pathname },
-    stdin: "null",
-    stdout: "piped",
-    stderr: "piped",
-  });
-}
-
-async function run(name: string, ...args: string[]) {
-  const { code, stdout, stderr } = await task(name, args).output();
-  const decoder = new TextDecoder();
-  return { code, out: decoder.decode(stdout), err: decoder.decode(stderr) };
-}
-
-async function inFolder(
-  body: (folder: string) => Promise<void>,
-): Promise<void> {
-  const folder = await Deno.makeTempDir();
-  try {
-    await body(folder);
-  } finally {
-    await Deno.remove(folder, { recursive: true });
-  }
-}
+import { inFolder, run, task, TINY } from "./_subprocess.ts";
 
 /** Lines of metrics.jsonl without what the clock says. */
 async function metrics(run: string): Promise<unknown[]> {
