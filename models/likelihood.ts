@@ -66,7 +66,8 @@ function allTimesteps(timesteps: number): VisitedTimesteps {
 
 /**
  * `count` of the timesteps for an estimate of the bound without bias: 0, whose term is unlike all others,
- * and one at random out of each of `count - 1` ranges of about equal length.
+ * and one at random out of each of `count - 1` ranges, which get longer in proportion to t: as terms
+ * fall about as 1/t, each range is about as much of the bound.
  *
  * @param timesteps T.
  * @throws {RangeError} If `count` is not from 2 to T, or 1 for T = 1.
@@ -84,20 +85,21 @@ export function stratifiedTimesteps(
       `Cannot pick timesteps as count must lie in 2 … ${timesteps}: count is ${count}`,
     );
   }
-  /** The first of range k; there is none before timestep 1, and T begins none. */
-  const start = (k: number) =>
-    k === 0
-      ? 0
-      : 1 + Math.floor((k - 1) * (timesteps - 1) / Math.max(1, count - 1));
+  const starts = [0, 1];
+  for (let left = count - 1; left > 0; left--) {
+    const start = starts.at(-1)!;
+    const next = Math.round(start * (timesteps / start) ** (1 / left));
+    starts.push(Math.max(start + 1, next));
+  }
   const spans = Int32Array.from(
     { length: count },
-    (_, k) => start(k + 1) - start(k),
+    (_, k) => starts[k + 1]! - starts[k]!,
   );
   // Of each range whichever comes first in a random order.
   const places = new Int32Array(timesteps);
   rng.permutation(timesteps).forEach((t, place) => places[t] = place);
   const t = spans.map((span, k) => {
-    const range = Array.from({ length: span }, (_, i) => start(k) + i);
+    const range = Array.from({ length: span }, (_, i) => starts[k]! + i);
     return range.reduce((a, b) => places[b]! < places[a]! ? b : a);
   });
   return { t, spans };

@@ -201,7 +201,9 @@ Deno.test("stratifiedTimesteps() estimates a sum without bias", () => {
     total += sum;
     squares += (sum - truth) ** 2;
   }
-  const error = Math.sqrt(squares / rounds / rounds);
+  const spread = Math.sqrt(squares / rounds);
+  assert.ok(spread < 0.06 * truth, `spread ${spread} of ${truth}`);
+  const error = spread / Math.sqrt(rounds);
   assert.ok(error > 0 && Math.abs(total / rounds - truth) < 4 * error);
   const all = stratifiedTimesteps(5, 5, rng);
   assert.deepEqual([...all.t], [0, 1, 2, 3, 4]);

@@ -76,7 +76,7 @@ Deno.test("likelihoodOf() is the same in batches of any size, and an estimate co
   const some = (await likelihoodOf(it, DIGITS, { count: 20, timesteps: 10 }))!;
   assert.equal(some.t.length, 10);
   assert.ok(
-    Math.abs(some.total / total - 1) < 0.1,
+    Math.abs(some.total / total - 1) < 0.05,
     `${some.total} is far from ${total}`,
   );
   await assert.rejects(
