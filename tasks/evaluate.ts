@@ -10,6 +10,7 @@ import {
   rateDistortion,
   type Split,
 } from "../mod.ts";
+import { checkpointOf } from "./_checkpoint.ts";
 import {
   defineCommand,
   onInterrupt,
@@ -113,16 +114,12 @@ async function open(
       "it models latents, whose likelihood is not that of images: evaluate a run without latent",
     );
   }
-  const checkpoint = path.endsWith(".safetensors")
-    ? { path }
-    : await run.latestCheckpoint((message) => say(`warning: ${message}`));
-  if (!checkpoint) {
-    throw new UsageError(
-      `Cannot evaluate as the run has no checkpoint yet: ${run.path}`,
-    );
-  }
-  const bytes = await Deno.readFile(checkpoint.path);
-  const { model, step } = loadDdpm(bytes, checkpoint.path, flags.ema);
+  const checkpoint = await checkpointOf(run, path, say);
+  const { model, step } = loadDdpm(
+    checkpoint.bytes,
+    checkpoint.path,
+    flags.ema,
+  );
   const { timesteps } = model.diffusion;
   if (flags.timesteps !== undefined && flags.timesteps > timesteps) {
     refuse(

@@ -14,6 +14,7 @@ import {
   UsageError,
   userPath,
 } from "./_cli.ts";
+import { checkpointOf } from "./_checkpoint.ts";
 import { loadClassifier } from "./_classifier.ts";
 import { classifierGuide } from "./_classifier_guidance.ts";
 import { type DdpmModel, type Drawing, loadDdpm } from "./_ddpm.ts";
@@ -142,26 +143,6 @@ export const command = defineCommand({
     "Network, schedule and pixel range come from the checkpoint; no flag of the training is needed again.",
 });
 
-/** The weights to draw with. */
-async function checkpointOf(
-  run: RunFolder,
-  path: string,
-  say: (text: string) => void,
-): Promise<{ path: string; bytes: Uint8Array<ArrayBuffer> }> {
-  const checkpoint = path.endsWith(".safetensors")
-    ? { path }
-    : await run.latestCheckpoint((message) => say(`warning: ${message}`));
-  if (!checkpoint) {
-    throw new UsageError(
-      `Cannot sample as the run has no checkpoint yet: ${run.path}`,
-    );
-  }
-  return {
-    path: checkpoint.path,
-    bytes: await Deno.readFile(checkpoint.path),
-  };
-}
-
 /** What the classifier of `--classifier` tells the sampler. */
 async function guideOf(
   model: DdpmModel,
@@ -214,12 +195,23 @@ function intervalOf(words: readonly string[]): [number, number] {
 function checkDrawing(
   model: DdpmModel,
   flags: Flags,
-  { sampler, steps, guidance, eta, churn }: ReturnType<DdpmModel["drawing"]>,
+  drawing: ReturnType<DdpmModel["drawing"]>,
 ): void {
+  const { sampler, steps, threshold, guidance, eta, churn } = drawing;
   const { diffusion, conditional, labelDropout } = model.config;
   if (!model.edm && steps > diffusion.timesteps) {
     throw new UsageError(
       `--sampling-steps must be at most the ${diffusion.timesteps} timesteps of the model: given ${steps}`,
+    );
+  }
+  if (model.latents && flags.classifier) {
+    throw new UsageError(
+      "Cannot guide by a classifier as the model works on latents, and classifiers know images",
+    );
+  }
+  if (model.latents && threshold === "dynamic") {
+    throw new UsageError(
+      "--threshold must be static or none as the model works on latents, which dynamic would scale",
     );
   }
   if (flags.class && !conditional && !flags.classifier) {

@@ -30,6 +30,7 @@ import {
 } from "../../tasks/_classifier_config.ts";
 import { listPresets, resolveConfig } from "../../tasks/_config.ts";
 import { type DataShape, shapeOf, Trainer } from "../../tasks/_trainer.ts";
+import { inFolder, run } from "./_subprocess.ts";
 
 const CLASSIFIER = {
   schema: classifierSchema,
@@ -44,7 +45,7 @@ function tiny(...sets: string[]): Promise<ClassifierConfig> {
     ...CLASSIFIER,
     sets: [
       "noisy=true",
-      "steps=80",
+      "steps=60",
       "batchSize=32",
       "adm.attentionResolutions=[]",
       "adm.dropout=0",
@@ -240,4 +241,61 @@ Deno.test("classifierGuide() finds classes by name, and refuses what does not fi
     () => new ClassifierModel(model.config, { ...SHAPE, width: 6 }),
     /^RangeError: Cannot classify as images must be square/,
   );
+});
+
+Deno.test("train classifier reports test accuracy, also when a finished run is resumed", async () => {
+  await inFolder(async (folder) => {
+    const path = `${folder}/run`;
+    const sets = [
+      "adm.multipliers=[1]",
+      "adm.attentionResolutions=[]",
+      "evaluation.count=40",
+      "evaluateEvery=2",
+    ].flatMap((set) => ["--set", set]);
+    const made = await run(
+      "train",
+      ...["classifier", "--noisy", "--class", "0,1", "--steps", "3"],
+      ...["--batch-size", "4", "--out", path, "--json", ...sets],
+    );
+    assert.equal(made.code, 0, made.err);
+    const { accuracy, accuracyByNoise, testChecksum } = JSON.parse(made.out);
+    assert.ok(accuracy >= 0 && accuracy <= 1);
+    assert.equal(accuracyByNoise.length, 4);
+    assert.match(testChecksum, /^[0-9a-f]{64}$/);
+    const lines = (await Deno.readTextFile(`${path}/metrics.jsonl`)).trim()
+      .split("\n").map((line) => JSON.parse(line));
+    const steps = lines.filter(({ test_accuracy: at }) => at !== undefined)
+      .map(({ step }) => step);
+    assert.deepEqual(steps, [2, 3]);
+    for (const file of ["curves.png", "accuracy.svg", "summary.json"]) {
+      assert.ok((await Deno.stat(`${path}/${file}`)).size > 0, file);
+    }
+    const again = await run(
+      "train",
+      ...["classifier", "--resume", path, "--json"],
+    );
+    assert.equal(again.code, 0, again.err);
+    const resumed = JSON.parse(again.out);
+    assert.equal(resumed.testChecksum, testChecksum);
+    await assertClose(resumed.accuracyByNoise, accuracyByNoise);
+
+    const refused: [string[], RegExp][] = [
+      [["train", "classifier", "--conditional"], /Unknown key "conditional"/],
+      [["train", "ddpm", "--noisy"], /Unknown key "noisy"/],
+      [["train", "classifier", "--class", "3"], /at least 2 classes/],
+      [
+        ["train", "classifier", "--set", "adm.multipliers=[1, 1, 1, 1, 1]"],
+        /imageSize must be divisible by 16/,
+      ],
+    ];
+    const results = await Promise.all(
+      refused.map(([[name, ...args]]) =>
+        run(name!, ...args, "--out", `${folder}/other`)
+      ),
+    );
+    results.forEach(({ code, err }, i) => {
+      assert.equal(code, 2, err);
+      assert.match(err.replaceAll(/\s+/g, " "), refused[i]![1]);
+    });
+  });
 });
