@@ -71,9 +71,11 @@ export interface ClassifierGuidance {
 /** How estimates are made. */
 export interface EstimatorOptions {
   /**
-   * What is done to x̂_0: `static` (default) limits it to [-1, 1], `dynamic` is `dynamicThreshold`.
+   * What is done to x̂_0: `static` (default) limits it to ±`range`, `dynamic` is `dynamicThreshold`.
    */
   threshold?: "static" | "dynamic" | "none";
+  /** Of `static`; defaults to 1, that of images. */
+  range?: number;
   /** Classifier-free guidance; defaults to none. */
   guidance?: Guidance;
   /** Classifier guidance; defaults to none. */
@@ -102,7 +104,7 @@ interface Form {
 }
 
 const THRESHOLDS = {
-  static: (x0: Tensor) => clamp(x0, { min: -1, max: 1 }),
+  static: (x0: Tensor, range: number) => clamp(x0, { min: -range, max: range }),
   dynamic: (x0: Tensor) => dynamicThreshold(x0),
   none: (x0: Tensor) => x0,
 };
@@ -112,7 +114,7 @@ function makeEstimator(
   denoise: Denoiser,
   options: EstimatorOptions,
 ): Estimator {
-  const { threshold = "static", guidance, classifier } = options;
+  const { threshold = "static", range = 1, guidance, classifier } = options;
   const { selfConditioning = false } = options;
   const [low, high] = guidance?.interval ?? [-1, Infinity];
   const isGuided = (level: NoiseLevel) =>
@@ -167,7 +169,7 @@ function makeEstimator(
       previous = outsideCapture(() => keep(zeros(x.shape)));
     }
     const { value, fraction } = guided(x, level);
-    const x0 = THRESHOLDS[threshold](form.start(x, level, value));
+    const x0 = THRESHOLDS[threshold](form.start(x, level, value), range);
     if (previous) copyInPlace(previous, x0);
     const gradient = classifier && classified(x, level);
     return { x0, fraction, gradient };

@@ -32,6 +32,7 @@ import {
 } from "./_autoencoder_config.ts";
 import { UsageError, userPath } from "./_cli.ts";
 import { checkConfig, type z } from "./_config.ts";
+import { type JointConfig, jointSchema } from "./_joint_config.ts";
 import type { Chart } from "./_plots.ts";
 import { RunFolder } from "./_run_folder.ts";
 import {
@@ -40,11 +41,12 @@ import {
   type Picture,
   readCheckpoint,
   type Trainable,
+  under,
   weightsOf,
 } from "./_trainer.ts";
 
-/** Streams of the run's seed. */
-const STREAM = { weights: 1, latents: 2 } as const;
+/** Streams of the run's seed, none of which a diffusion model has. */
+export const AUTOENCODER_STREAM = { weights: 31, latents: 32 } as const;
 /** Images that go through the network at once while evaluating. */
 const BATCH = 64;
 /** Most images whose reconstructions are drawn: with them, a grid of 8 × 8. */
@@ -224,6 +226,24 @@ async function judge(
   };
 }
 
+/** `judge` on both parts of the data, by names that end in `_train` and `_test`. */
+export async function evaluateAutoencoder(
+  network: AutoencoderKl,
+  data: { readonly train: Dataset; readonly test: Dataset },
+  count: number,
+  isCancelled: () => boolean,
+): Promise<Record<string, number> | undefined> {
+  const named: [string, number][] = [];
+  for (const part of ["train", "test"] as const) {
+    const found = await judge(network, data[part], count, isCancelled);
+    if (!found) return undefined;
+    for (const [name, value] of Object.entries(found)) {
+      named.push([`${name}_${part}`, value]);
+    }
+  }
+  return Object.fromEntries(named);
+}
+
 /** Network and loss of a configuration. */
 export class AutoencoderModel implements Trainable<AutoencoderConfig> {
   readonly charts = CHARTS;
@@ -241,9 +261,9 @@ export class AutoencoderModel implements Trainable<AutoencoderConfig> {
     this.network = buildAutoencoder(
       config.autoencoder,
       shape,
-      new Rng(seed, STREAM.weights),
+      new Rng(seed, AUTOENCODER_STREAM.weights),
     );
-    this.rngs = { latents: new Rng(seed, STREAM.latents) };
+    this.rngs = { latents: new Rng(seed, AUTOENCODER_STREAM.latents) };
     this.#reconstructions = new Reconstructions(shape);
   }
 
@@ -296,20 +316,12 @@ export class AutoencoderModel implements Trainable<AutoencoderConfig> {
     data: { readonly train: Dataset; readonly test: Dataset },
     isCancelled: () => boolean,
   ): Promise<Record<string, number> | undefined> {
-    const named: [string, number][] = [];
-    for (const part of ["train", "test"] as const) {
-      const { count } = this.config.evaluation;
-      const found = await judge(this.network, data[part], count, isCancelled);
-      if (!found) return undefined;
-      for (const [name, value] of Object.entries(found)) {
-        named.push([`${name}_${part}`, value]);
-      }
-    }
-    return Object.fromEntries(named);
+    const { count } = this.config.evaluation;
+    return await evaluateAutoencoder(this.network, data, count, isCancelled);
   }
 }
 
-/** What a run of an autoencoder holds. */
+/** An autoencoder that was trained. */
 export interface LoadedAutoencoder {
   /** With the moving average for weights. */
   network: AutoencoderKl;
@@ -318,7 +330,7 @@ export interface LoadedAutoencoder {
   /** The same with the weights that it started from. */
   untrained: () => AutoencoderKl;
   /** As configured. */
-  config: AutoencoderConfig;
+  config: AutoencoderConfig | JointConfig;
   /** Of its images. */
   shape: DataShape;
   /** Where it comes from. */
@@ -328,7 +340,7 @@ export interface LoadedAutoencoder {
 }
 
 /**
- * The autoencoder in a run.
+ * The autoencoder in a run of its own, or of a joint model.
  *
  * @param path A run folder, or a checkpoint in one.
  * @throws {UsageError} If there is no run of an autoencoder.
@@ -347,21 +359,25 @@ export async function loadAutoencoder(
     );
   }
   const checkpoint = readCheckpoint(await Deno.readFile(file), file);
-  if (checkpoint.model !== "autoencoder") {
+  const { model } = checkpoint;
+  if (model !== "autoencoder" && model !== "joint") {
     throw new UsageError(
-      `Cannot use ${run.path} as it is a run of ${checkpoint.model}: train an autoencoder`,
+      `Cannot use ${run.path} as it is a run of ${model}: train an autoencoder`,
     );
   }
-  const config = checkConfig(autoencoderSchema, checkpoint.config, file);
+  const config = model === "joint"
+    ? checkConfig(jointSchema, checkpoint.config, file)
+    : checkConfig(autoencoderSchema, checkpoint.config, file);
   const { shape, step } = checkpoint;
   const untrained = () =>
     buildAutoencoder(
       config.autoencoder,
       shape,
-      new Rng(config.seed, STREAM.weights),
+      new Rng(config.seed, AUTOENCODER_STREAM.weights),
     );
   const network = untrained();
-  const weights = weightsOf(checkpoint, true);
+  const all = weightsOf(checkpoint, true);
+  const weights = model === "joint" ? under("autoencoder.", all) : all;
   network.loadStateDict(weights);
   return { network, weights, untrained, config, shape, run, step };
 }

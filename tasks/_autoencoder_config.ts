@@ -26,6 +26,13 @@ export const autoencoderEvaluation = z.strictObject({
   count: count.default(1000), // images of each part of the data
 });
 
+/** The latents that a diffusion model is trained on. */
+export const latent = z.strictObject({
+  autoencoder: z.string().min(1), // its run folder
+  sample: z.boolean().default(true), // draws from the posterior, instead of its mean
+  architecture: autoencoder.optional(), // as the autoencoder's run has it: filled in
+});
+
 /** Says what is wrong between keys of the section `autoencoder`. */
 export function checkAutoencoder(
   { channels, multipliers, groups }: z.output<typeof autoencoder>,

@@ -45,6 +45,7 @@ import {
   zeros,
 } from "../mod.ts";
 import { philoxWords, toUnit } from "../tensor/philox.ts";
+import { AUTOENCODER_STREAM, buildAutoencoder } from "./_autoencoder.ts";
 import { checkConfig } from "./_config.ts";
 import {
   type DdpmConfig,
@@ -53,6 +54,8 @@ import {
   SAMPLERS,
 } from "./_ddpm_config.ts";
 import { trainingBound } from "./_likelihood.ts";
+import { type JointConfig, jointSchema } from "./_joint_config.ts";
+import { FrozenLatents, Latents } from "./_latents.ts";
 import { buildNetwork } from "./_network_config.ts";
 import type { Chart } from "./_plots.ts";
 import {
@@ -62,6 +65,8 @@ import {
   type Picture,
   readCheckpoint,
   type Trainable,
+  under,
+  weightsOf,
 } from "./_trainer.ts";
 
 /** Streams of the run's seed. */
@@ -73,12 +78,16 @@ const STREAM = {
   samples: 5,
   labels: 6,
   selfConditioning: 7,
+  latents: 8,
   ancestral: 1_000,
 } as const;
 /** Images that go through the network at once while sampling. */
 const SAMPLE_BATCH = 64;
 /** Noise levels of networks trained as EDM (Karras et al. 2022, table 1). */
 const EDM_SIGMAS = { sigmaMin: 0.002, sigmaMax: 80 };
+
+/** Standard deviations beyond which a latent is an error of the network. */
+const LATENT_RANGE = 4;
 
 type Configured = DdpmConfig["samples"];
 
@@ -138,36 +147,46 @@ export class DdpmModel implements Trainable<DdpmConfig> {
   readonly edm?: EdmProcess;
   readonly config: DdpmConfig;
   readonly shape: DataShape;
+  /** What the noise is added to, if not the images. */
+  readonly latents?: Latents;
   readonly rngs: Readonly<
     Record<"timesteps" | "noise" | "dropout" | "selfConditioning", Rng>
   >;
   readonly inputs?: Trainable["inputs"];
   readonly observe?: Trainable["observe"];
+  /** Draws latents from their posteriors, if they are drawn. */
+  readonly #posteriors?: Rng;
   readonly #importance?: ImportanceSampler;
   /** Timesteps of the step under way, if they are drawn by importance. */
   #drawn: Int32Array<ArrayBuffer> = new Int32Array();
 
   /** Draws the initial weights from the configuration's seed. */
-  constructor(config: DdpmConfig, shape: DataShape) {
+  constructor(config: DdpmConfig, shape: DataShape, latents?: Latents) {
     const { seed, diffusion, loss, batchSize, conditional } = config;
     this.config = config;
     this.shape = shape;
+    this.latents = latents;
     this.diffusion = new GaussianDiffusion(diffusion);
-    if (loss.type === "edm") this.edm = new EdmProcess(config.edm);
+    if (loss.type === "edm") {
+      const { sigmaData = latents ? 1 : 0.5 } = config.edm;
+      this.edm = new EdmProcess({ ...config.edm, sigmaData });
+    }
     this.network = buildNetwork(config, {
       ...this.#channels(),
-      height: shape.height,
-      width: shape.width,
+      height: this.noised.height,
+      width: this.noised.width,
       // One row more for "no class", where that is trained.
       numClasses: conditional
         ? shape.classNames.length + Number(config.labelDropout > 0)
         : undefined,
     }, new Rng(seed, STREAM.weights));
+    if (config.latent?.sample) this.#posteriors = new Rng(seed, STREAM.latents);
     this.rngs = {
       timesteps: new Rng(seed, STREAM.timesteps),
       noise: new Rng(seed, STREAM.noise),
       dropout: new Rng(seed, STREAM.dropout),
       selfConditioning: new Rng(seed, STREAM.selfConditioning),
+      ...(this.#posteriors ? { latents: this.#posteriors } : {}),
     };
     if (loss.timesteps === "importance") {
       const importance = new ImportanceSampler(diffusion.timesteps);
@@ -185,9 +204,19 @@ export class DdpmModel implements Trainable<DdpmConfig> {
     }
   }
 
+  /** Of what the noise is added to. */
+  get noised(): DataShape {
+    return this.latents?.shape ?? this.shape;
+  }
+
+  /** The largest value to expect of what the noise is added to. */
+  get #range(): number {
+    return this.latents ? LATENT_RANGE : 1;
+  }
+
   /** Of what the network takes and gives. */
   #channels(): { inChannels: number; outChannels: number } {
-    const { channels } = this.shape;
+    const { channels } = this.noised;
     const { diffusion, selfConditioning } = this.config;
     return {
       inChannels: channels * (selfConditioning ? 2 : 1),
@@ -219,13 +248,19 @@ export class DdpmModel implements Trainable<DdpmConfig> {
   }
 
   losses(inputs: Readonly<Record<string, Tensor>>): Losses {
-    const { config, diffusion, network, edm, rngs } = this;
     const images = inputs.images!;
+    const x0 = this.latents?.encode(images, this.#posteriors) ?? images;
+    return this.denoise(x0, inputs);
+  }
+
+  /** Losses of images, or of their latents. */
+  denoise(x0: Tensor, inputs: Readonly<Record<string, Tensor>>): Losses {
+    const { config, diffusion, network, edm, rngs } = this;
     const y = config.conditional ? inputs.labels : undefined;
     const predict: Denoiser = (x, t) =>
       network.forward(x, t, { y, training: true, rng: rngs.dropout });
     if (edm) {
-      return { loss: edm.loss(predict, images, rngs.timesteps, rngs.noise) };
+      return { loss: edm.loss(predict, x0, rngs.timesteps, rngs.noise) };
     }
     const { firstTimestep, ...loss } = config.loss;
     const options = { ...loss, type: config.loss.type as "simple" };
@@ -241,7 +276,7 @@ export class DdpmModel implements Trainable<DdpmConfig> {
     const terms = diffusionLoss(
       diffusion,
       denoise,
-      images,
+      x0,
       t,
       rngs.noise,
       options,
@@ -258,7 +293,8 @@ export class DdpmModel implements Trainable<DdpmConfig> {
           predict(concat([x, zeros(x.shape)], 1), time),
         );
         const x0 = this.diffusion.startFrom(x, t, value);
-        return clamp(x0, { min: -1, max: 1 });
+        const range = this.#range;
+        return clamp(x0, { min: -range, max: range });
       });
       const drawn = this.rngs.selfConditioning.integers([x.shape[0]!], 0, 2);
       const shown = reshape(cast(drawn, "f32"), [x.shape[0]!, 1, 1, 1]);
@@ -267,15 +303,18 @@ export class DdpmModel implements Trainable<DdpmConfig> {
   }
 
   extraState(): Record<string, HostTensor> {
-    if (!this.#importance) return {};
+    const latents = this.latents?.extraState() ?? {};
+    if (!this.#importance) return latents;
     const { losses, counts } = this.#importance.state;
     return {
+      ...latents,
       losses: { dtype: "f32", shape: [losses.length], data: losses },
       counts: { dtype: "i32", shape: [counts.length], data: counts },
     };
   }
 
   restoreExtra(state: Readonly<Record<string, HostTensor>>): void {
+    this.latents?.restoreExtra(state);
     if (!this.#importance) return;
     this.#importance.state = {
       losses: state.losses!.data as Float32Array<ArrayBuffer>,
@@ -284,16 +323,21 @@ export class DdpmModel implements Trainable<DdpmConfig> {
   }
 
   flops(): number {
-    const { height, width } = this.shape;
+    const { height, width } = this.noised;
     const x = [1, this.#channels().inChannels, height, width];
-    return countFlops(() =>
+    const network = countFlops(() =>
       this.network.forward(zeros(x), zeros([1]), {
         y: this.config.conditional ? zeros([1], "i32") : undefined,
       })
     );
+    return network + (this.latents?.flops() ?? 0);
   }
 
   report(): string[] {
+    return [...this.latents?.report() ?? [], ...this.#reportOfNoise()];
+  }
+
+  #reportOfNoise(): string[] {
     if (this.edm) {
       const { sigmaData, pMean, pStd } = this.edm;
       return [
@@ -376,6 +420,7 @@ export class DdpmModel implements Trainable<DdpmConfig> {
     const { guidance, guidanceInterval: interval, threshold } = drawing;
     const options: EstimatorOptions = {
       threshold,
+      range: this.#range,
       classifier,
       selfConditioning: this.config.selfConditioning,
     };
@@ -434,7 +479,7 @@ export class DdpmModel implements Trainable<DdpmConfig> {
             options.onStep?.(before + done);
           },
         });
-        pieces.push(x);
+        pieces.push(this.latents?.decode(x) ?? x);
       }
       return toBytes(await concat(pieces).data());
     };
@@ -448,7 +493,7 @@ export class DdpmModel implements Trainable<DdpmConfig> {
 
   /** Standard normals for `n` images from number `row` on, whose noise does not depend on their batch. */
   #noise(n: number, seed: number, row: number): Tensor {
-    const { channels, height, width } = this.shape;
+    const { channels, height, width } = this.noised;
     return new Rng(seed, STREAM.samples)
       .normalRows([n, channels, height, width], row);
   }
@@ -530,13 +575,38 @@ export function loadDdpm(
   ema: boolean,
 ): { model: DdpmModel; step: number } {
   const checkpoint = readCheckpoint(bytes, path);
+  const { shape, step, tensors } = checkpoint;
+  if (checkpoint.model === "joint") {
+    const config = checkConfig(jointSchema, checkpoint.config, path);
+    const weights = weightsOf(checkpoint, ema);
+    const model = jointDdpm(config, shape);
+    model.latents!.network.loadStateDict(under("autoencoder.", weights));
+    model.network.loadStateDict(under("denoiser.", weights));
+    return { model, step };
+  }
   if (checkpoint.model !== "ddpm") {
     throw new SyntaxError(
-      `Cannot use ${path} as it is a checkpoint of ${checkpoint.model}, not of ddpm`,
+      `Cannot use ${path} as it is a checkpoint of ${checkpoint.model}, not of ddpm or joint`,
     );
   }
   const config = checkConfig(ddpmSchema, checkpoint.config, path);
-  const model = new DdpmModel(config, checkpoint.shape);
+  const latents = config.latent && new FrozenLatents(config.latent, shape);
+  const model = new DdpmModel(config, shape, latents);
   loadWeights(model.network, checkpoint, ema);
-  return { model, step: checkpoint.step };
+  latents?.restoreExtra(under("extra.", tensors));
+  return { model, step };
+}
+
+/** A diffusion model whose latents are trained with it. */
+export function jointDdpm(config: JointConfig, shape: DataShape): DdpmModel {
+  const network = buildAutoencoder(
+    config.autoencoder,
+    shape,
+    new Rng(config.seed, AUTOENCODER_STREAM.weights),
+  );
+  return new DdpmModel(
+    { ...config, model: "ddpm" },
+    shape,
+    new Latents(network, shape),
+  );
 }

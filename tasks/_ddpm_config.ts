@@ -4,6 +4,7 @@
  * @module
  */
 import { SCHEDULE_NAMES, type Spacing, SPACING_NAMES } from "../mod.ts";
+import { latent } from "./_autoencoder_config.ts";
 import { z } from "./_config.ts";
 import { checkNetwork, networkKeys, NETWORKS } from "./_network_config.ts";
 import {
@@ -56,7 +57,7 @@ const loss = z.strictObject({
 
 /** Preconditioning and noise levels of Karras et al. 2022; for `loss.type` edm. */
 const edm = z.strictObject({
-  sigmaData: z.number().gt(0).default(0.5), // standard deviation of the pixels
+  sigmaData: z.number().gt(0).optional(), // standard deviation of the data; default: 0.5, 1 for latents
   pMean: z.number().default(-1.2), // of ln σ
   pStd: z.number().gt(0).default(1.2), // of ln σ
   weighting: z.enum(["edm", "soft-min-snr"]).default("edm"),
@@ -81,20 +82,26 @@ const evaluation = z.strictObject({
   timesteps: z.int().min(2).default(20), // network evaluations per image
 });
 
-/** The schema of `train ddpm`: strict, with defaults for all but the essentials. */
-export const ddpmSchema = z.strictObject({
+const keys = z.strictObject({
   model: z.literal("ddpm").default("ddpm"),
   ...trainingKeys,
   conditional: z.boolean().default(false),
   labelDropout: share.default(0), // share of examples without their class, for guidance
   selfConditioning: z.boolean().default(false), // the network sees its last prediction
   ...networkKeys,
+  latent: latent.optional(), // instead of on images
   diffusion: diffusion.prefault({}),
   loss: loss.prefault({}),
   edm: edm.prefault({}),
   samples: samples.prefault({}),
   evaluation: evaluation.prefault({}),
-}).superRefine((config, context) => {
+});
+
+/** Says which keys do not go together. */
+export function checkDdpm(
+  config: Omit<z.output<typeof keys>, "model">,
+  context: z.RefinementCtx,
+): void {
   const wrong = (path: string[], message: string) =>
     context.addIssue({ code: "custom", path, message });
   checkNetwork(config, wrong);
@@ -147,6 +154,15 @@ export const ddpmSchema = z.strictObject({
   if (loss.timesteps === "importance" && loss.firstTimestep > 0) {
     wrong(["loss", "firstTimestep"], "0 with loss.timesteps importance");
   }
+  if (config.latent && samples.threshold === "dynamic") {
+    wrong(["samples", "threshold"], "static or none with latent");
+  }
+  if (config.latent && config.evaluateEvery > 0) {
+    wrong(
+      ["evaluateEvery"],
+      "0 with latent, as the bits/dim of latents are not those of images",
+    );
+  }
   if (config.labelDropout > 0 && !config.conditional) {
     wrong(["conditional"], "true with labelDropout");
   }
@@ -156,7 +172,10 @@ export const ddpmSchema = z.strictObject({
       "above 0, such as 0.1, with samples.guidance: it also needs predictions without a class",
     );
   }
-});
+}
+
+/** The schema of `train ddpm`: strict, with defaults for all but the essentials. */
+export const ddpmSchema = keys.superRefine(checkDdpm);
 
 /** A complete configuration of `train ddpm`. */
 export type DdpmConfig = z.output<typeof ddpmSchema>;

@@ -26,7 +26,16 @@ import {
   ddpmPresetOf,
   ddpmSchema,
 } from "./_ddpm_config.ts";
+import { JointModel } from "./_joint.ts";
+import {
+  JOINT_EXCLUSIVE,
+  JOINT_PRESET_PREFIX,
+  jointPresetOf,
+  jointSchema,
+} from "./_joint_config.ts";
+import { openLatents } from "./_latents.ts";
 import { checkImageSize } from "./_network_config.ts";
+import type { TaskName } from "./_tasks.ts";
 import type { DataShape, Trainable } from "./_trainer.ts";
 import type { TrainingConfig } from "./_training_config.ts";
 
@@ -40,6 +49,8 @@ export interface ModelKind<S extends z.ZodObject = z.ZodObject> {
   readonly presetPrefix: string;
   /** The preset for a data set, if none is asked for. */
   presetOf(dataset: string): string;
+  /** The task that shows more of a run; default: `sample`. */
+  readonly next?: TaskName;
   /**
    * Builds a model with its first weights.
    *
@@ -65,9 +76,11 @@ export const MODELS: Readonly<Record<string, ModelKind>> = {
     exclusive: DDPM_EXCLUSIVE,
     presetPrefix: DDPM_PRESET_PREFIX,
     presetOf: ddpmPresetOf,
-    create(config, shape) {
-      checkImageSize(config, shape);
-      return new DdpmModel(config, shape);
+    async create(config, shape) {
+      const latents = config.latent && await openLatents(config.latent, shape);
+      checkImageSize(config, latents?.shape ?? shape);
+      const latent = latents?.config;
+      return new DdpmModel({ ...config, latent }, shape, latents);
     },
   }),
   classifier: kind<typeof classifierSchema>({
@@ -83,6 +96,18 @@ export const MODELS: Readonly<Record<string, ModelKind>> = {
     exclusive: AUTOENCODER_EXCLUSIVE,
     presetPrefix: AUTOENCODER_PRESET_PREFIX,
     presetOf: autoencoderPresetOf,
+    next: "probe",
     create: (config, shape) => new AutoencoderModel(config, shape),
+  }),
+  joint: kind<typeof jointSchema>({
+    schema: jointSchema,
+    exclusive: JOINT_EXCLUSIVE,
+    presetPrefix: JOINT_PRESET_PREFIX,
+    presetOf: jointPresetOf,
+    create(config, shape) {
+      const model = new JointModel(config, shape);
+      checkImageSize(config, model.latents);
+      return model;
+    },
   }),
 };

@@ -422,7 +422,8 @@ export function under<T>(
   );
 }
 
-function prefixed<T>(
+/** The entries with `prefix` before their names. */
+export function prefixed<T>(
   prefix: string,
   entries: Readonly<Record<string, T>>,
 ): Record<string, T> {

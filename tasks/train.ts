@@ -472,7 +472,7 @@ export async function main(
   for (const line of model.report()) say(line);
   say(`Run folder: ${run.path}`);
   if (resumed) await restore(trainer, run, say);
-  await run.writeConfig(config, {
+  await run.writeConfig(model.config, {
     command: [commandName(), "train", ...Deno.args].join(" "),
     deno: Deno.version.deno,
     adapter: deviceInfo().adapter,
@@ -532,7 +532,7 @@ export async function main(
     }, without compiling and drawing\n` +
       (model.picture
         ? `Samples: ${run.samplesPath(trainer.step)}\n` +
-          `More: ${commandName()} sample ${run.path}`
+          `More: ${commandName()} ${kind.next ?? "sample"} ${run.path}`
         : `Curves: ${run.file("curves.png")}`),
   );
 }

@@ -439,3 +439,18 @@ Deno.test("edmEstimator() samples at any levels", async () => {
     { atol: 1e-4 },
   );
 });
+
+Deno.test("a static threshold limits estimates to the range that it is told", async () => {
+  const diffusion = new GaussianDiffusion({ prediction: "x0" });
+  const x = new Rng(1).normal([2, 1, 5, 5]);
+  const data = await x.data();
+  for (const range of [undefined, 1, 4]) {
+    const limit = range ?? 1;
+    const estimator = vpEstimator(diffusion, (x) => mul(x, 3), { range });
+    const { x0 } = estimator(x, () => diffusion.level(500));
+    const want = data.map((value) =>
+      Math.min(limit, Math.max(-limit, 3 * value))
+    );
+    await assertClose(x0, want, { rtol: 1e-4 });
+  }
+});
