@@ -30,6 +30,7 @@ import {
   type AutoencoderConfig,
   autoencoderSchema,
 } from "./_autoencoder_config.ts";
+import { checkpointOf } from "./_checkpoint.ts";
 import { UsageError, userPath } from "./_cli.ts";
 import { checkConfig, type z } from "./_config.ts";
 import { type JointConfig, jointSchema } from "./_joint_config.ts";
@@ -350,15 +351,8 @@ export async function loadAutoencoder(
 ): Promise<LoadedAutoencoder> {
   const full = userPath(path);
   const run = await RunFolder.open(full);
-  const file = full.endsWith(".safetensors")
-    ? full
-    : (await run.latestCheckpoint())?.path;
-  if (file === undefined) {
-    throw new UsageError(
-      `Cannot use the autoencoder of ${run.path} as the run has no checkpoint yet`,
-    );
-  }
-  const checkpoint = readCheckpoint(await Deno.readFile(file), file);
+  const { path: file, bytes } = await checkpointOf(run, full, console.error);
+  const checkpoint = readCheckpoint(bytes, file);
   const { model } = checkpoint;
   if (model !== "autoencoder" && model !== "joint") {
     throw new UsageError(
