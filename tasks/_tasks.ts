@@ -42,6 +42,8 @@ export const TASKS = [
       "deno task train ddpm --dataset cifar10 --class cat,frog --conditional",
       "deno task train ddpm --preset ddpm-mnist --steps 5000 --set optimizer.learningRate=1e-4",
       "deno task train ddpm --config my.yaml --out runs/mine",
+      "deno task train autoencoder --out runs/autoencoder",
+      "deno task train ddpm --set latent.autoencoder=runs/autoencoder",
       "deno task train ddpm --resume runs/mine",
       "deno task train classifier --noisy",
     ],
