@@ -4,10 +4,11 @@
  * @module
  */
 import type { OpContext } from "../tensor/autograd.ts";
+import { isRecording } from "../tensor/context.ts";
 import { empties, type Kernel, requireThat } from "../tensor/kernel.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 import { assemble, fits, moved, partOf, spansOf, summed } from "./_pieces.ts";
-import { runUnary } from "./_unary.ts";
+import { runUnary, slopeOf } from "./_unary.ts";
 import { add as addition } from "./binary.ts";
 import { sum } from "./reduce.ts";
 
@@ -44,6 +45,11 @@ const CODES: Readonly<Record<Activation, string>> = {
   tanh: "TANH",
 };
 
+/** Their gradients. */
+const SLOPES = Object.fromEntries(
+  Object.entries(CODES).map(([name, code]) => [name, slopeOf(name, code)]),
+) as Record<Activation, ReturnType<typeof slopeOf>>;
+
 /** What the kernels that contain `_epilogue.wgsl` are given for it. */
 export interface EpilogueArguments {
   readonly tensors: { readonly addend: Tensor };
@@ -79,7 +85,9 @@ export function finish(
 ): Tensor {
   const y = add ? addition(sums, add) : sums;
   return activation
-    ? runUnary("forward", CODES[activation], negativeSlope, 0, { x: y })
+    ? runUnary("forward", CODES[activation], { a: negativeSlope, b: 0 }, {
+      x: y,
+    })
     : y;
 }
 
@@ -149,17 +157,24 @@ export function finished(
   return finish(before, { activation, negativeSlope });
 }
 
-/** The gradient of the sums, from that of the result. */
+/**
+ * The gradient of the sums, from that of the result.
+ *
+ * @param sumsAgain Makes the sums by ops, for a gradient that is recorded.
+ */
 export function gradientOfSums(
   dy: Tensor,
   { activation, negativeSlope }: Ending,
-  { saved: [before], output }: OpContext,
+  context: OpContext,
+  sumsAgain: () => Tensor,
 ): Tensor {
   if (!activation) return dy;
-  return runUnary("backward", CODES[activation], negativeSlope, 0, {
-    x: before ?? output,
-    dy,
-  });
+  const x = slopeShows(activation)
+    ? context.output
+    : isRecording()
+    ? sumsAgain()
+    : context.saved[0]!;
+  return SLOPES[activation](x, dy, { a: negativeSlope, b: 0 });
 }
 
 /** The gradient of the bias: the sum over images and pixels. */

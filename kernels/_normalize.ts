@@ -4,7 +4,8 @@
  *
  * @module
  */
-import { apply, type Op } from "../tensor/autograd.ts";
+import { apply, gradientsThrough, type Op } from "../tensor/autograd.ts";
+import { isRecording } from "../tensor/context.ts";
 import { deviceInfo } from "../tensor/device.ts";
 import { ones, zeros } from "../tensor/fill.ts";
 import {
@@ -20,7 +21,10 @@ import { lanesPerRow } from "./_lanes.ts";
 import source from "./_normalize.wgsl" with { type: "text" };
 import pack1 from "./_pack1.wgsl" with { type: "text" };
 import pack4 from "./_pack4.wgsl" with { type: "text" };
-import { scale } from "./unary.ts";
+import { add, mul, sub } from "./binary.ts";
+import { mean as meanOver, variance as varianceOver } from "./reduce.ts";
+import { reshape, split } from "./shape.ts";
+import { rsqrt, scale, silu as activated } from "./unary.ts";
 
 const one = new Kernel("normalize", pack1, source);
 const four = new Kernel("normalize", pack4, source);
@@ -45,10 +49,8 @@ export interface Attrs {
   readonly layout: Layout;
   /** In units of x². */
   readonly eps: number;
-  /** Mean and variance of every set, `[sets, 2]`. */
-  readonly statistics: (x: Tensor) => Tensor;
-  /** Whether the statistics do not depend on x. */
-  readonly constant: boolean;
+  /** Mean and variance of every set, `[sets, 2]`: computed from x, or constants. */
+  readonly statistics: Tensor | ((x: Tensor) => Tensor);
 }
 
 /** Packs that one invocation adds up, lest rounding errors add up as well. */
@@ -143,6 +145,34 @@ export function statisticsOf(x: Tensor, layout: Layout): Tensor {
   });
 }
 
+/** `(x - mean) / √(variance + eps) · weight + bias`, made of ops. */
+function normalized(
+  x: Tensor,
+  weight: Tensor,
+  bias: Tensor,
+  { layout, eps, statistics }: Attrs,
+): Tensor {
+  const { rows, cols, sets, setRows, channels, byColumn } = layout;
+  const perSet = reshape(x, [rows / (sets * setRows), sets, setRows, cols]);
+  const over = { axis: [0, 2, 3], keepDims: true };
+  const [mean, variance] = "dtype" in statistics
+    ? split(reshape(statistics, [1, sets, 1, 2]), 2, -1)
+    : [
+      meanOver(perSet, over),
+      varianceOver(perSet, { ...over, correction: 0 }),
+    ];
+  const unit = mul(sub(perSet, mean!), rsqrt(add(variance!, eps)));
+  const perChannel = byColumn
+    ? [rows, 1, cols]
+    : [rows / channels, channels, cols];
+  const affine = byColumn ? [channels] : [channels, 1];
+  const y = add(
+    mul(reshape(unit, perChannel), reshape(weight, affine)),
+    reshape(bias, affine),
+  );
+  return reshape(y, x.shape);
+}
+
 /**
  * Makes the op `y = (x - mean) / √(variance + eps) · weight + bias`, or `silu(y)`, for one public name.
  * A missing weight is 1, a missing bias 0.
@@ -159,7 +189,7 @@ export function normalization(
   const op: Op<[x: Tensor, weight: Tensor, bias: Tensor], Attrs> = {
     name,
     forward([x, weight, bias], { layout, statistics, eps }, context) {
-      const stats = statistics(x);
+      const stats = "dtype" in statistics ? statistics : statistics(x);
       context.save(stats);
       const lanes = lanesPerRow(packsOf(layout));
       const packs = { weight_packs: weight, bias_packs: bias };
@@ -168,13 +198,22 @@ export function normalization(
         ...{ lanes, eps, silu, splitBy: "rows" },
       });
     },
-    backward(dy, [x, weight, bias], { layout, constant, eps }, context) {
-      const stats = context.saved[0]!;
+    backward(dy, inputs, attrs, context) {
       const { needs } = context;
+      if (isRecording()) {
+        const formula = (x: Tensor, weight: Tensor, bias: Tensor) => {
+          const y = normalized(x, weight, bias, attrs);
+          return silu ? activated(y) : y;
+        };
+        return gradientsThrough(formula, inputs, dy, needs);
+      }
+      const [x, weight, bias] = inputs;
+      const { layout, statistics, eps } = attrs;
+      const stats = context.saved[0]!;
       const { rows, cols, sets, channels, byColumn } = layout;
       const affine = needs[1] || needs[2];
       const given = { x, dy, stats, weight, bias, weight_packs: weight };
-      const factor = constant ? 0 : 1 / setSize(layout);
+      const factor = "dtype" in statistics ? 0 : 1 / setSize(layout);
       const terms = empties([Math.max(1, sets), 2]);
       const dWeight = empties([channels]), dBias = empties([channels]);
       const sums = (partials: Tensor, layout: Layout, lanes: number) => {

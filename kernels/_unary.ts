@@ -3,25 +3,33 @@
  *
  * @module
  */
+import { apply, type Op } from "../tensor/autograd.ts";
 import { Kernel, like, type Params } from "../tensor/kernel.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 import type { Live } from "../tensor/trace.ts";
+import { curvature } from "./_curvature.ts";
 import activation from "./_activation.wgsl" with { type: "text" };
 import fours from "./_fours.wgsl" with { type: "text" };
+import { mul } from "./binary.ts";
 import source from "./unary.wgsl" with { type: "text" };
 
 const kernel = new Kernel("unary", fours, activation, source);
 
+/** What a function takes besides x: two numbers. */
+export interface UnaryAttrs {
+  readonly a: number | Live;
+  readonly b: number | Live;
+}
+
 /**
  * `f(x)` by `forward`, or `dy · f′(x)` by `backward`.
  *
- * @param kind A code of `unary.wgsl`; `a` and `b` are its further numbers.
+ * @param kind A code of `unary.wgsl`.
  */
 export function runUnary(
   entry: "forward" | "backward",
   kind: string,
-  a: number | Live,
-  b: number | Live,
+  { a, b }: UnaryAttrs,
   tensors: { x: Tensor; dy?: Tensor },
 ): Tensor {
   const out = like(tensors.x);
@@ -31,4 +39,22 @@ export function runUnary(
     splitBy: "n",
     split: ["x", "dy", "out"],
   });
+}
+
+/** The function `(x, dy) => dy · f′(x)`, with gradients, for one public name and kind. */
+export function slopeOf(
+  name: string,
+  kind: string,
+): (x: Tensor, dy: Tensor, attrs: UnaryAttrs) => Tensor {
+  const op: Op<[x: Tensor, dy: Tensor], UnaryAttrs> = {
+    name: `the gradient of ${name}`,
+    forward: ([x, dy], attrs) => runUnary("backward", kind, attrs, { x, dy }),
+    backward: (g, [x, dy], attrs, { needs }) => [
+      needs[0] ? curvature(kind, mul(g, dy), x, attrs.a, attrs.b) : null,
+      needs[1] ? slope(x, g, attrs) : null,
+    ],
+  };
+  const slope = (x: Tensor, dy: Tensor, attrs: UnaryAttrs) =>
+    apply(op, [x, dy], attrs);
+  return slope;
 }

@@ -3,8 +3,8 @@
  *
  * @module
  */
-import { apply, type Op } from "../tensor/autograd.ts";
-import { context } from "../tensor/context.ts";
+import { apply, gradientsThrough, type Op } from "../tensor/autograd.ts";
+import { context, isRecording } from "../tensor/context.ts";
 import { deviceInfo } from "../tensor/device.ts";
 import {
   ceilDiv,
@@ -111,8 +111,14 @@ const attentionOp: Op<readonly [q: Tensor, k: Tensor, v: Tensor], Attrs> = {
     context.save(stats);
     return y;
   },
-  backward(dy, inputs, attrs, { needs, saved: [stats], output: y }) {
-    const [q, k, v] = inputs;
+  backward(dy, inputs, attrs, context) {
+    const { needs, output: y } = context;
+    if (isRecording()) {
+      const formula = (q: Tensor, k: Tensor, v: Tensor) =>
+        byProducts(q, k, v, attrs);
+      return gradientsThrough(formula, inputs, dy, needs);
+    }
+    const [q, k, v] = inputs, [stats] = context.saved;
     const rows = { stats: stats!, delta: sum(mul(dy, y), { axis: -1 }) };
     const dq = !needs[0] ? null : run("backward_queries", inputs, attrs, {
       own: q,
@@ -176,6 +182,16 @@ export function attention(
   );
   const { scale = 1 / Math.sqrt(q.shape.at(-1)!), causal = false } = options;
   if (isFlash(q, k, v)) return flashAttention(q, k, v, scale, causal);
+  return byProducts(q, k, v, { scale, causal });
+}
+
+/** The form that keeps the weights. */
+function byProducts(
+  q: Tensor,
+  k: Tensor,
+  v: Tensor,
+  { scale, causal }: Attrs,
+): Tensor {
   const scores = matmul(q, k, { transposeB: true });
   return matmul(attentionWeights(scores, scale, causal), v);
 }

@@ -5,6 +5,7 @@
  */
 import { AsyncLocalStorage } from "node:async_hooks";
 import type { Op } from "../tensor/autograd.ts";
+import { isRecording } from "../tensor/context.ts";
 import type { Storage } from "../tensor/memory.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 import { cast } from "./cast.ts";
@@ -46,31 +47,31 @@ function readLater(
 }
 
 /**
- * The op, whose first two inputs are the factors of a product; inside `autocast` it keeps what their
- * gradients read in f16.
+ * The op for one call, whose first two inputs are the factors of a product; inside `autocast` it keeps
+ * what their gradients read in f16.
  */
 export function keepsHalves<Inputs extends readonly Tensor[], Attrs>(
   op: Op<Inputs, Attrs>,
 ): Op<Inputs, Attrs> {
+  let halves: readonly (Tensor | null)[] = [];
   return {
     ...op,
     forward(inputs, attrs, context) {
       const output = op.forward(inputs, attrs, context);
       if (active.getStore()) {
         const later = readLater(inputs, context.needs);
-        const halves = inputs.filter((_, i) => later[i]).map(halfOf);
-        context.save(...context.saved, ...halves);
+        halves = inputs.map((x, i) => later[i] ? halfOf(x) : null);
+        context.save(...context.saved, ...halves.filter((x) => x !== null));
       }
       return output;
     },
     backward(dy, inputs, attrs, context) {
-      const halves = context.saved.filter(({ dtype }) => dtype === "f16");
-      if (halves.length === 0) return op.backward(dy, inputs, attrs, context);
-      const later = readLater(inputs, context.needs);
-      const kept = inputs.map((x, i) =>
-        later[i] ? cast(halves.shift()!, "f32").view(x.shape) : x
-      );
-      return op.backward(dy, kept as unknown as Inputs, attrs, context);
+      // What is recorded must have the history of the inputs: their copies have none.
+      const kept = isRecording() ? inputs : inputs.map((x, i) => {
+        const half = halves[i];
+        return half ? cast(half, "f32").view(x.shape) : x;
+      }) as unknown as Inputs;
+      return op.backward(dy, kept, attrs, context);
     },
   };
 }

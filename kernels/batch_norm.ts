@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { noGrad } from "../tensor/context.ts";
 import { Kernel, requireThat } from "../tensor/kernel.ts";
 import { span } from "../tensor/shape.ts";
 import { show, type Tensor } from "../tensor/tensor.ts";
@@ -90,9 +91,8 @@ export function batchNorm(x: Tensor, options: BatchNormOptions): Tensor {
     return normalize(x, weight, bias, {
       layout,
       eps,
-      constant: true,
       // A copy, as training may overwrite them before the gradient.
-      statistics: () => stack([runningMean, runningVar], 1),
+      statistics: noGrad(() => stack([runningMean, runningVar], 1)),
     });
   }
   const count = setSize(layout);
@@ -106,7 +106,6 @@ export function batchNorm(x: Tensor, options: BatchNormOptions): Tensor {
   return normalize(x, weight, bias, {
     layout,
     eps,
-    constant: false,
     statistics: (x) => {
       const stats = statisticsOf(x, layout);
       follow(runningMean, stats, "MEAN", momentum, 1);

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { apply, type Op } from "../tensor/autograd.ts";
+import { apply, gradientsThrough, type Op } from "../tensor/autograd.ts";
 import { full } from "../tensor/fill.ts";
 import { empties, Kernel, type Params, requireThat } from "../tensor/kernel.ts";
 import {
@@ -17,7 +17,8 @@ import fours from "./_fours.wgsl" with { type: "text" };
 import source from "./binary.wgsl" with { type: "text" };
 import { sumTo } from "./reduce.ts";
 import { expand } from "./shape.ts";
-import { powScalar, reciprocal, scale } from "./unary.ts";
+import { log, powScalar, reciprocal, scale } from "./unary.ts";
+import { where } from "./where.ts";
 
 const kernel = new Kernel("binary", fours, source);
 const quarters = ({ n }: Params) => Math.ceil(Number(n) / 1024);
@@ -152,13 +153,35 @@ function derivative(
 
 type Gradient = (dy: Tensor, a: Tensor, b: Tensor) => Tensor;
 
+/**
+ * `derivative` with gradients of its own: those of `formula`, the same made of ops. Where there is none,
+ * f consists of planes, and `dy` alone has one.
+ */
+function slope(
+  name: string,
+  kind: string,
+  side: 0 | 1,
+  formula?: Gradient,
+): Gradient {
+  const op: Op<[dy: Tensor, a: Tensor, b: Tensor], null> = {
+    name: `the gradient of ${name}`,
+    forward: ([dy, a, b]) => derivative(kind, side, dy, a, b),
+    backward: (g, inputs, _, { needs }) =>
+      formula
+        ? gradientsThrough(formula, inputs, g, needs)
+        : [run(g, inputs[1], inputs[2]), null, null],
+  };
+  const run: Gradient = (dy, a, b) => apply(op, [dy, a, b], null);
+  return run;
+}
+
 /** Makes a public function; `gradients` are those of `a` and of `b` before broadcasting is undone. */
 function binary(
   name: string,
   kind: string,
   gradients: readonly [Gradient, Gradient] | null = [
-    (dy, a, b) => derivative(kind, 0, dy, a, b),
-    (dy, a, b) => derivative(kind, 1, dy, a, b),
+    slope(name, kind, 0),
+    slope(name, kind, 1),
   ],
 ): (a: Tensor | number, b: Tensor | number) => Tensor {
   const op: Op<[a: Tensor, b: Tensor], null> = {
@@ -193,9 +216,15 @@ const mulOp = binary("mul", "MUL", [
 ]);
 const divOp = binary("div", "DIV", [
   (dy, _, b) => div(dy, b),
-  (dy, a, b) => derivative("DIV", 1, dy, a, b),
+  slope("div", "DIV", 1, (dy, a, b) => scale(div(mul(dy, div(a, b)), b), -1)),
 ]);
-const powOp = binary("pow", "POW");
+const powOp = binary("pow", "POW", [
+  slope("pow", "POW", 0, (dy, a, b) => mul(dy, mul(b, pow(a, sub(b, 1))))),
+  slope("pow", "POW", 1, (dy, a, b) => {
+    const base = where(greater(a, 0), a, 1); // else the gradient is 0, as log(1) is
+    return mul(dy, mul(pow(a, b), log(base)));
+  }),
+]);
 
 /** `a + b`. */
 export function add(a: Tensor | number, b: Tensor | number): Tensor {

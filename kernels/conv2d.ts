@@ -466,30 +466,111 @@ export interface ConvolutionAttrs {
   readonly ending: Ending;
 }
 
-const conv2dOp: Op<readonly Tensor[], ConvolutionAttrs> = {
-  name: "conv2d",
-  forward(inputs, { geometry, size, ending }, context) {
-    const [x, weight] = inputs as [Tensor, Tensor];
-    return finished(
-      inputs,
-      ending,
-      context,
-      (bias, end) => convolve(x, weight, bias, geometry, size, end),
-    );
-  },
-  backward(dy, inputs, { geometry, ending }, context) {
-    const [x, weight] = inputs as [Tensor, Tensor], { needs } = context;
-    const dSums = gradientOfSums(dy, ending, context);
-    return [
-      needs[0]
-        ? convolveTransposed(dSums, weight, undefined, geometry, sizeOfImage(x))
-        : null,
-      needs[1] ? weightGradient(x, dSums, geometry, weight.shape) : null,
-      ...gradientsOfEnding(inputs, dSums, ending, context),
-    ];
-  },
-  flops: ([, weight], _, y) => 2 * y.size * span(weight!.shape, 1),
+/** An end that adds and applies nothing. */
+const PLAIN: Ending = {
+  hasBias: false,
+  activation: undefined,
+  negativeSlope: 0,
 };
+
+type ImageOp = Op<readonly Tensor[], ConvolutionAttrs>;
+
+// The three products are gradients of each other: all are one sum over a large image, a small one and a
+// weight, seen as a function of two of them.
+
+/**
+ * A convolution of either kind.
+ *
+ * @param product From x and the weight.
+ * @param transposed The op of the other kind.
+ * @param isLarge Whether x is the large image.
+ */
+function imageOp(
+  name: string,
+  product: typeof convolve,
+  transposed: () => ImageOp,
+  isLarge: boolean,
+  flops: ImageOp["flops"],
+): ImageOp {
+  const op: ImageOp = {
+    name,
+    forward(inputs, { geometry, size, ending }, context) {
+      const [x, weight] = inputs as [Tensor, Tensor];
+      return finished(
+        inputs,
+        ending,
+        context,
+        (bias, end) => product(x, weight, bias, geometry, size, end),
+      );
+    },
+    backward(dy, inputs, attrs, context) {
+      const [x, weight] = inputs as [Tensor, Tensor], { needs } = context;
+      const { geometry, ending } = attrs;
+      const sums = () =>
+        apply(op, inputs, {
+          ...attrs,
+          ending: { ...ending, activation: undefined },
+        });
+      const dSums = gradientOfSums(dy, ending, context, sums);
+      const images = isLarge ? [x, dSums] as const : [dSums, x] as const;
+      return [
+        needs[0]
+          ? plainly(transposed(), dSums, weight, geometry, sizeOfImage(x))
+          : null,
+        needs[1]
+          ? apply(weightGradientOp, images, { geometry, shape: weight.shape })
+          : null,
+        ...gradientsOfEnding(inputs, dSums, ending, context),
+      ];
+    },
+    flops,
+  };
+  return op;
+}
+
+const conv2dOp = imageOp(
+  "conv2d",
+  convolve,
+  () => convTranspose2dOp,
+  true,
+  ([, weight], _, y) => 2 * y.size * span(weight!.shape, 1),
+);
+/** The op of `convTranspose2d`. */
+export const convTranspose2dOp: ImageOp = imageOp(
+  "convTranspose2d",
+  convolveTransposed,
+  () => conv2dOp,
+  false,
+  ([x, weight]) => 2 * x!.size * span(weight!.shape, 1),
+);
+
+const weightGradientOp: Op<
+  readonly [large: Tensor, small: Tensor],
+  { geometry: Geometry; shape: readonly number[] }
+> = {
+  name: "the gradient of a convolution's weight",
+  forward: ([large, small], { geometry, shape }) =>
+    weightGradient(large, small, geometry, shape),
+  backward: (dWeight, [large, small], { geometry }, { needs }) => [
+    needs[0]
+      ? plainly(convTranspose2dOp, small, dWeight, geometry, sizeOfImage(large))
+      : null,
+    needs[1]
+      ? plainly(conv2dOp, large, dWeight, geometry, sizeOfImage(small))
+      : null,
+  ],
+};
+
+/** A convolution of either kind that ends plainly. */
+function plainly(
+  op: ImageOp,
+  x: Tensor,
+  weight: Tensor,
+  geometry: Geometry,
+  size: Size,
+): Tensor {
+  return apply(op, [x, weight], { geometry, size, ending: PLAIN });
+}
 
 /** Height and width of `[N, C, H, W]`. */
 export function sizeOfImage(x: Tensor): Size {

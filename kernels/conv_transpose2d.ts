@@ -3,26 +3,16 @@
  *
  * @module
  */
-import { apply, type Op } from "../tensor/autograd.ts";
+import { apply } from "../tensor/autograd.ts";
 import { requireThat } from "../tensor/kernel.ts";
-import { span } from "../tensor/shape.ts";
 import type { Tensor } from "../tensor/tensor.ts";
+import { endingOf, type Epilogue } from "./_epilogue.ts";
 import {
-  endingOf,
-  type Epilogue,
-  finished,
-  gradientOfSums,
-  gradientsOfEnding,
-} from "./_epilogue.ts";
-import {
-  type ConvolutionAttrs,
-  convolve,
-  convolveTransposed,
+  convTranspose2dOp,
   type Pair,
   pairOf,
   requireImages,
   sizeOfImage,
-  weightGradient,
 } from "./conv2d.ts";
 
 /** How the window of `convTranspose2d` moves. */
@@ -38,31 +28,6 @@ export interface ConvTranspose2dOptions {
   /** Independent groups of channels; defaults to 1. */
   groups?: number;
 }
-
-const convTranspose2dOp: Op<readonly Tensor[], ConvolutionAttrs> = {
-  name: "convTranspose2d",
-  forward(inputs, { geometry, size, ending }, context) {
-    const [x, weight] = inputs as [Tensor, Tensor];
-    return finished(
-      inputs,
-      ending,
-      context,
-      (bias, end) => convolveTransposed(x, weight, bias, geometry, size, end),
-    );
-  },
-  backward(dy, inputs, { geometry, ending }, context) {
-    const [x, weight] = inputs as [Tensor, Tensor], { needs } = context;
-    const dSums = gradientOfSums(dy, ending, context);
-    return [
-      needs[0]
-        ? convolve(dSums, weight, undefined, geometry, sizeOfImage(x))
-        : null,
-      needs[1] ? weightGradient(dSums, x, geometry, weight.shape) : null,
-      ...gradientsOfEnding(inputs, dSums, ending, context),
-    ];
-  },
-  flops: ([x, weight]) => 2 * x!.size * span(weight!.shape, 1),
-};
 
 /**
  * The transpose of `conv2d` as a linear map, PyTorch's `conv_transpose2d`: each pixel of x adds the

@@ -28,7 +28,7 @@ function mask(x: Tensor, draw: Draw): Tensor {
 const dropoutOp: Op<[x: Tensor], Draw> = {
   name: "dropout",
   forward: ([x], draw) => mask(x, draw),
-  backward: (dy, _, draw) => [mask(dy, draw)],
+  backward: (dy, _, draw) => [apply(dropoutOp, [dy], draw)],
 };
 
 /**

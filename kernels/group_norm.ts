@@ -45,7 +45,6 @@ function along(
   return normalize(x, weight, bias, {
     layout,
     eps,
-    constant: false,
     statistics: (x) => statisticsOf(x, layout),
   });
 }

@@ -4,7 +4,7 @@
  *
  * @module
  */
-import { apply, type Op } from "../tensor/autograd.ts";
+import { apply, linearOp } from "../tensor/autograd.ts";
 import { ceilDiv, empties, Kernel, requireThat } from "../tensor/kernel.ts";
 import { axisOf, span } from "../tensor/shape.ts";
 import { show, type Tensor, tensor } from "../tensor/tensor.ts";
@@ -76,20 +76,20 @@ function indicesOf(name: string, index: Indices, n: number): Tensor {
   return index;
 }
 
-const gatherOp: Op<[x: Tensor, index: Tensor], Sizes> = {
-  name: "gather",
-  forward: ([x, index], sizes) => {
+/** What is picked, from a tensor of which shape. */
+type Picks = Sizes & { index: Tensor; shape: readonly number[] };
+
+const gatherOp = linearOp<Picks>(
+  "gather",
+  (x, { index, shape: _, ...sizes }) => {
     const out = empties(index.shape, x.dtype);
     return run("gather", "m", sizes, { x, index, out }, ["x", "index", "out"]);
   },
-  backward: (dy, [x, index], sizes) => {
-    const tensors = { index, dy, sums: empties(x.shape) };
-    return [
-      run("gather_backward", "n", sizes, tensors, ["index", "dy", "sums"]),
-      null,
-    ];
+  (dy, { index, shape, ...sizes }) => {
+    const tensors = { index, dy, sums: empties(shape) };
+    return run("gather_backward", "n", sizes, tensors, ["index", "dy", "sums"]);
   },
-};
+);
 
 /**
  * Picks one element of `x` along an axis for every index, as `torch.gather`: for three axes and
@@ -118,7 +118,10 @@ export function gather(x: Tensor, axis: number, index: Tensor): Tensor {
   const n = x.shape[at]!;
   const picks = indicesOf("gather", index, n);
   const end = index.shape.map((length, i) => i === at ? n : length);
-  return apply(gatherOp, [slice(x, [], end), picks], {
+  const cut = slice(x, [], end);
+  return apply(gatherOp, [cut], {
+    index: picks,
+    shape: cut.shape,
     outer: span(index.shape, 0, at),
     n,
     m: index.shape[at]!,
@@ -207,16 +210,13 @@ function selectBackward(
   }, into);
 }
 
-const indexSelectOp: Op<[x: Tensor, index: Tensor], Sizes & { axis: number }> =
-  {
-    name: "indexSelect",
-    forward: ([x, index], { axis, outer, n, m, inner }) =>
-      select(x.view([outer, n, inner]), index).view(x.shape.with(axis, m)),
-    backward: (dy, [x, index], { outer, n, m, inner }) => [
-      selectBackward(dy.view([outer, m, inner]), index, n).view(x.shape),
-      null,
-    ],
-  };
+const indexSelectOp = linearOp<Picks & { axis: number }>(
+  "indexSelect",
+  (x, { index, axis, outer, n, m, inner }) =>
+    select(x.view([outer, n, inner]), index).view(x.shape.with(axis, m)),
+  (dy, { index, shape, outer, n, m, inner }) =>
+    selectBackward(dy.view([outer, m, inner]), index, n).view(shape),
+);
 
 /**
  * Picks rows of `x` along an axis: row `k` of the result is row `index[k]`.
@@ -236,7 +236,9 @@ export function indexSelect(x: Tensor, axis: number, index: Indices): Tensor {
     x,
     index: picks,
   });
-  return apply(indexSelectOp, [x, picks], {
+  return apply(indexSelectOp, [x], {
+    index: picks,
+    shape: x.shape,
     axis: at,
     outer: span(x.shape, 0, at),
     n,

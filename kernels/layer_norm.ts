@@ -58,7 +58,6 @@ export function layerNorm(
   return normalize(x, weight, bias, {
     layout,
     eps,
-    constant: false,
     statistics: (x) => statisticsOf(x, layout),
   });
 }

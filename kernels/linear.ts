@@ -7,7 +7,7 @@ import { apply, type Op } from "../tensor/autograd.ts";
 import { requireThat } from "../tensor/kernel.ts";
 import { sizeOf, type Tensor } from "../tensor/tensor.ts";
 import { keepsHalves } from "./autocast.ts";
-import { product } from "./matmul.ts";
+import { matmul, product } from "./matmul.ts";
 import { sum } from "./reduce.ts";
 import { reshape } from "./shape.ts";
 
@@ -16,8 +16,8 @@ const linearOp: Op<readonly Tensor[], null> = {
   forward: ([x, weight, bias]) =>
     product(x!, weight!, { transposeB: true }, bias),
   backward: (dy, [x, weight], _, { needs }) => [
-    needs[0] ? product(dy, weight!, {}) : null,
-    needs[1] ? product(dy, x!, { transposeA: true }) : null,
+    needs[0] ? matmul(dy, weight!) : null,
+    needs[1] ? matmul(dy, x!, { transposeA: true }) : null,
     needs[2] ? sum(dy, { axis: 0 }) : null,
   ],
   flops: ([x, weight]) => 2 * x!.size * weight!.shape[0]!,

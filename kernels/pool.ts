@@ -3,12 +3,14 @@
  *
  * @module
  */
-import { apply, type Op } from "../tensor/autograd.ts";
-import { empties, Kernel, like, requireThat } from "../tensor/kernel.ts";
+import { apply, linearOp, type Op } from "../tensor/autograd.ts";
+import { empties, Kernel, requireThat } from "../tensor/kernel.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 import source from "./pool.wgsl" with { type: "text" };
 import { type Pair, pairOf } from "./conv2d.ts";
+import { gather } from "./index.ts";
 import { mean } from "./reduce.ts";
+import { flatten, reshape } from "./shape.ts";
 
 const kernel = new Kernel("pool", source);
 
@@ -28,15 +30,16 @@ interface Attrs {
   readonly count: readonly [number, number];
   readonly countPadding: boolean;
   readonly adaptive: boolean;
+  /** Of x. */
+  readonly shape: readonly number[];
 }
 
 function run(
   entry: string,
-  x: Tensor,
-  { window, stride, padding, count, countPadding, adaptive }: Attrs,
+  { window, stride, padding, count, countPadding, adaptive, shape }: Attrs,
   tensors: Record<string, Tensor>,
 ): Tensor {
-  const [n, c, h, w] = x.shape as [number, number, number, number];
+  const [n, c, h, w] = shape as [number, number, number, number];
   const { size } = tensors.out!;
   const xy = ([y, x]: readonly [number, number]) => [x, y];
   const params = {
@@ -56,34 +59,40 @@ function run(
   });
 }
 
-function output(x: Tensor, { count }: Attrs, dtype?: "i32"): Tensor {
-  return empties([x.shape[0]!, x.shape[1]!, ...count], dtype);
+function output({ shape, count }: Attrs, dtype?: "i32"): Tensor {
+  return empties([...shape.slice(0, 2), ...count], dtype);
 }
 
 const maxPoolOp: Op<[x: Tensor], Attrs> = {
   name: "maxPool2d",
   forward([x], attrs, context) {
-    const out = output(x, attrs), index = output(x, attrs, "i32");
+    const out = output(attrs), index = output(attrs, "i32");
     context.save(index);
-    return run("max_forward", x, attrs, { x, out, index_out: index });
+    return run("max_forward", attrs, { x, out, index_out: index });
   },
-  backward(dy, [x], attrs, { saved }) {
-    return [
-      run("max_backward", x, attrs, { dy, index: saved[0]!, out: like(x) }),
-    ];
+  backward: (dy, _, attrs, { saved: [index] }) => [
+    apply(unpoolOp, [dy, index!], attrs),
+  ],
+};
+
+/** Sends the largest pixels back to where they were found. */
+const unpoolOp: Op<[dy: Tensor, index: Tensor], Attrs> = {
+  name: "the gradient of maxPool2d",
+  forward: ([dy, index], attrs) =>
+    run("max_backward", attrs, { dy, index, out: empties(attrs.shape) }),
+  backward: (dx, [dy, index]) => {
+    const [found, pixels] = [index, dx].map((image) => flatten(image, 2));
+    return [reshape(gather(pixels!, 2, found!), dy.shape), null];
   },
 };
 
 function averageOp(name: string): Op<[x: Tensor], Attrs> {
-  return {
+  return linearOp<Attrs>(
     name,
-    forward([x], attrs) {
-      return run("avg_forward", x, attrs, { x, out: output(x, attrs) });
-    },
-    backward(dy, [x], attrs) {
-      return [run("avg_backward", x, attrs, { dy, out: like(x) })];
-    },
-  };
+    (x, attrs) => run("avg_forward", attrs, { x, out: output(attrs) }),
+    (dy, attrs) =>
+      run("avg_backward", attrs, { dy, out: empties(attrs.shape) }),
+  );
 }
 const avgPoolOp = averageOp("avgPool2d");
 const adaptiveOp = averageOp("adaptiveAvgPool2d");
@@ -131,6 +140,7 @@ function windows(
     count,
     countPadding: false,
     adaptive: false,
+    shape: x.shape,
   };
 }
 
@@ -199,5 +209,6 @@ export function adaptiveAvgPool2d(x: Tensor, outputSize: Pair): Tensor {
     count,
     countPadding: false,
     adaptive: true,
+    shape: x.shape,
   });
 }

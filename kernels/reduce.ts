@@ -157,7 +157,8 @@ function drop(kept: Tensor, { axes, keepDims }: Attrs): Tensor {
 
 /** Gives back to a gradient the axes that the reduction dropped, with length 1. */
 function restore(dy: Tensor, x: Tensor, axes: readonly number[]): Tensor {
-  return dy.view(
+  return reshape(
+    dy,
     x.shape.map((length, axis) => axes.includes(axis) ? 1 : length),
   );
 }
@@ -176,6 +177,11 @@ const sumOp: Op<[x: Tensor], Attrs & { factor: number }> = {
   },
 };
 
+/** A sum with a gradient, for gradients: its axes stay with length 1. */
+function folded(x: Tensor, axes: readonly number[], factor = 1): Tensor {
+  return apply(sumOp, [x], { axes, keepDims: true, factor });
+}
+
 function extremeOp(kind: "MAX" | "MIN"): Op<[x: Tensor], Attrs> {
   return {
     name: kind.toLowerCase(),
@@ -183,7 +189,7 @@ function extremeOp(kind: "MAX" | "MIN"): Op<[x: Tensor], Attrs> {
     backward: (dy, [x], { axes }, { output }) => {
       const hits = equal(x, restore(output, x, axes));
       return [
-        mul(hits, div(restore(dy, x, axes), foldAxes("SUM", hits, axes))),
+        mul(hits, div(restore(dy, x, axes), folded(hits, axes))),
       ];
     },
   };
@@ -203,7 +209,7 @@ const varianceOp: Op<[x: Tensor], Attrs & { correction: number }> = {
   },
   backward: (dy, [x], { axes, correction }) => {
     const n = count(x, axes);
-    const centred = sub(x, foldAxes("SUM", x, axes, 1 / n));
+    const centred = sub(x, folded(x, axes, 1 / n));
     return [mul(centred, scale(restore(dy, x, axes), 2 / (n - correction)))];
   },
 };

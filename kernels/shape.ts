@@ -4,7 +4,7 @@
  *
  * @module
  */
-import { apply, type Op } from "../tensor/autograd.ts";
+import { apply, linearOp, type Op } from "../tensor/autograd.ts";
 import { deviceInfo } from "../tensor/device.ts";
 import { full } from "../tensor/fill.ts";
 import { empties, Kernel, requireThat } from "../tensor/kernel.ts";
@@ -188,7 +188,7 @@ function read(name: string, x: Tensor, window: Window): Tensor {
 const reshapeOp: Op<[x: Tensor], { shape: readonly number[] }> = {
   name: "reshape",
   forward: ([x], { shape }) => x.view(shape),
-  backward: (dy, [x]) => [dy.view(x.shape)],
+  backward: (dy, [x]) => [reshape(dy, x.shape)],
 };
 
 /**
@@ -334,15 +334,15 @@ export function transpose(x: Tensor, a = -2, b = -1): Tensor {
   return permute(x, axes);
 }
 
-const sliceOp: Op<[x: Tensor], { window: Window }> = {
-  name: "slice",
-  forward: ([x], { window }) => read("slice", x, window),
-  backward: (dy, [x], { window }) => {
-    const dx = full(x.shape, 0);
+const sliceOp = linearOp<{ shape: readonly number[]; window: Window }>(
+  "slice",
+  (x, { window }) => read("slice", x, window),
+  (dy, { shape, window }) => {
+    const dx = full(shape, 0);
     copy("push", "slice", dy, dx, window);
-    return [dx];
+    return dx;
   },
-};
+);
 
 /**
  * `x[start:end:step]` along every axis.
@@ -382,7 +382,7 @@ export function slice(
     window.base += from * strides[axis]!;
   });
   if (window.shape.join() === x.shape.join()) return x;
-  return apply(sliceOp, [x], { window });
+  return apply(sliceOp, [x], { shape: x.shape, window });
 }
 
 /** `x[start … end-1]` along one axis. */

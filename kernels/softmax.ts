@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { apply, type Op } from "../tensor/autograd.ts";
+import { apply, gradientsThrough, type Op } from "../tensor/autograd.ts";
 import { deviceInfo } from "../tensor/device.ts";
 import {
   empties,
@@ -16,7 +16,10 @@ import { axisOf, span } from "../tensor/shape.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 import pack1 from "./_pack1.wgsl" with { type: "text" };
 import pack4 from "./_pack4.wgsl" with { type: "text" };
+import { mul, sub } from "./binary.ts";
+import { sum } from "./reduce.ts";
 import source from "./softmax.wgsl" with { type: "text" };
+import { exp, scale as scaled } from "./unary.ts";
 
 const one = new Kernel("softmax", pack1, source);
 const four = new Kernel("softmax", pack4, source);
@@ -39,6 +42,17 @@ interface Attrs {
 function lanesOf(rows: number, n: number): number {
   if (deviceInfo().software && rows >= ENOUGH_ROWS) return 1;
   return 2 ** Math.max(0, Math.round(Math.log2(n) / 2 - 1));
+}
+
+/** The gradient from that of y, made of ops. */
+function slope(kind: string, { axis, scale }: Attrs) {
+  const total = (x: Tensor) => sum(x, { axis, keepDims: true });
+  return (y: Tensor, dy: Tensor) => {
+    const dx = kind === "SOFTMAX"
+      ? mul(y, sub(dy, total(mul(y, dy))))
+      : sub(dy, mul(exp(y), total(dy)));
+    return scaled(dx, scale);
+  };
 }
 
 function softmaxOp(name: string, kind: string): Op<[x: Tensor], Attrs> {
@@ -79,13 +93,18 @@ function softmaxOp(name: string, kind: string): Op<[x: Tensor], Attrs> {
     const out = like(x);
     return kernel.run(stages[1], params, { ...second, partial, out }, launch);
   }
+  const slopeOp: Op<[y: Tensor, dy: Tensor], Attrs> = {
+    name: `the gradient of ${name}`,
+    forward: ([y, dy], attrs) =>
+      run(["dots", "backward", "whole_backward"], attrs, { y, dy }, { y, dy }),
+    backward: (g, inputs, attrs, { needs }) =>
+      gradientsThrough(slope(kind, attrs), inputs, g, needs),
+  };
   return {
     name,
     forward: ([x], attrs) =>
       run(["stats", "forward", "whole"], attrs, { x }, { x }),
-    backward: (dy, _, attrs, { output: y }) => [
-      run(["dots", "backward", "whole_backward"], attrs, { y, dy }, { y, dy }),
-    ],
+    backward: (dy, _, attrs, { output: y }) => [apply(slopeOp, [y, dy], attrs)],
   };
 }
 

@@ -8,17 +8,18 @@ import { apply, type Op } from "../tensor/autograd.ts";
 import { requireThat } from "../tensor/kernel.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 import type { Live } from "../tensor/trace.ts";
-import { runUnary as run } from "./_unary.ts";
+import { runUnary, slopeOf, type UnaryAttrs } from "./_unary.ts";
 
 /** Makes the public function of one kind in `unary.wgsl`; `a` and `b` are its further numbers. */
 function unary(
   name: string,
   kind: string,
 ): (x: Tensor, a?: number | Live, b?: number | Live) => Tensor {
-  const op: Op<[x: Tensor], { a: number | Live; b: number | Live }> = {
+  const slope = slopeOf(name, kind);
+  const op: Op<[x: Tensor], UnaryAttrs> = {
     name,
-    forward: ([x], { a, b }) => run("forward", kind, a, b, { x }),
-    backward: (dy, [x], { a, b }) => [run("backward", kind, a, b, { x, dy })],
+    forward: ([x], attrs) => runUnary("forward", kind, attrs, { x }),
+    backward: (dy, [x], attrs) => [slope(x, dy, attrs)],
   };
   return (x, a = 0, b = 0) => {
     requireThat(x.dtype === "f32", name, "elements must be f32", {

@@ -3,8 +3,8 @@
  *
  * @module
  */
-import { apply, type Op } from "../tensor/autograd.ts";
-import { empties, Kernel, like, requireThat } from "../tensor/kernel.ts";
+import { apply, linearOp } from "../tensor/autograd.ts";
+import { empties, Kernel, requireThat } from "../tensor/kernel.ts";
 import { show, type Tensor } from "../tensor/tensor.ts";
 import { lanesPerRow } from "./_lanes.ts";
 import source from "./upsample.wgsl" with { type: "text" };
@@ -18,6 +18,8 @@ type Sampling = "nearest" | "areas" | "corners";
 interface Attrs {
   readonly size: readonly [number, number];
   readonly sampling: Sampling;
+  /** Of x. */
+  readonly shape: readonly number[];
 }
 
 /** Position of output `i`: `max(0, i · step + base) / den`. */
@@ -34,11 +36,10 @@ function positions(sampling: Sampling, from: number, to: number) {
 
 function run(
   direction: "forward" | "backward",
-  x: Tensor,
-  { size, sampling }: Attrs,
+  { size, sampling, shape }: Attrs,
   tensors: Record<string, Tensor>,
 ): Tensor {
-  const [n, c, h, w] = x.shape as [number, number, number, number];
+  const [n, c, h, w] = shape as [number, number, number, number];
   const axes = [
     positions(sampling, w, size[1]),
     positions(sampling, h, size[0]),
@@ -71,17 +72,15 @@ function run(
   });
 }
 
-function upsampleOp(name: string): Op<[x: Tensor], Attrs> {
-  return {
+function upsampleOp(name: string) {
+  return linearOp<Attrs>(
     name,
-    forward([x], attrs) {
-      const out = empties([x.shape[0]!, x.shape[1]!, ...attrs.size]);
-      return run("forward", x, attrs, { x, out });
+    (x, attrs) => {
+      const out = empties([...attrs.shape.slice(0, 2), ...attrs.size]);
+      return run("forward", attrs, { x, out });
     },
-    backward(dy, [x], attrs) {
-      return [run("backward", x, attrs, { dy, out: like(x) })];
-    },
-  };
+    (dy, attrs) => run("backward", attrs, { dy, out: empties(attrs.shape) }),
+  );
 }
 const nearestOp = upsampleOp("upsampleNearest");
 const bilinearOp = upsampleOp("upsampleBilinear");
@@ -131,7 +130,8 @@ export function upsampleNearest(
     ) as [number, number]
     : both(size);
   requireSizes("upsampleNearest", x, wanted);
-  return apply(nearestOp, [x], { size: wanted, sampling: "nearest" });
+  const attrs = { size: wanted, sampling: "nearest", shape: x.shape } as const;
+  return apply(nearestOp, [x], attrs);
 }
 
 /**
@@ -153,5 +153,5 @@ export function upsampleBilinear(
   const wanted = both(size);
   requireSizes("upsampleBilinear", x, wanted);
   const sampling = options.alignCorners ? "corners" : "areas";
-  return apply(bilinearOp, [x], { size: wanted, sampling });
+  return apply(bilinearOp, [x], { size: wanted, sampling, shape: x.shape });
 }

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { apply, type Op } from "../tensor/autograd.ts";
+import { apply, linearOp, type Op } from "../tensor/autograd.ts";
 import { ceilDiv, empties, Kernel, requireThat } from "../tensor/kernel.ts";
 import { sizeOf, type Tensor } from "../tensor/tensor.ts";
 import { type Pair, pairOf, requireImages, type Size } from "./conv2d.ts";
@@ -38,13 +38,15 @@ interface Attrs {
   readonly saved: number;
 }
 
-const foldOp: Op<[weight: Tensor], Attrs> = {
-  name: "upsampleConv2d",
-  forward: ([weight], { window: [kh, kw], scale }) =>
+const folding = linearOp<Attrs>(
+  "upsampleConv2d",
+  (weight, { window: [kh, kw], scale }) =>
     fold(weight, [kh + scale - 1, kw + scale - 1], [kh - 1, kw - 1], scale),
-  backward: (dy, _, { window: [kh, kw], scale }) => [
+  (dy, { window: [kh, kw], scale }) =>
     fold(dy, [kh, kw], [kh - 1, kw - 1], scale),
-  ],
+);
+const foldOp: Op<[weight: Tensor], Attrs> = {
+  ...folding,
   flops: (_, { saved }) => saved,
 };
 

@@ -86,7 +86,7 @@ export function convProbes(
       prepare() {
         const [, weight, run] = make();
         const y = run(), dy = rng.normal(y.shape);
-        return () => gradients(y, [weight], dy)[0]!;
+        return () => gradients(y, [weight], { upstream: dy })[0]!;
       },
     },
   ];

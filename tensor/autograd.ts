@@ -10,7 +10,9 @@ import {
   keep,
   moveTo,
   noGrad,
+  refuseGradientOf,
   scope,
+  withGradientOf,
   withOwner,
 } from "./context.ts";
 import { addInPlace, copyInPlace, full } from "./fill.ts";
@@ -37,7 +39,10 @@ export interface Op<Inputs extends readonly Tensor[], Attrs> {
   readonly name: string;
   /** Computes the output. */
   forward(inputs: Inputs, attrs: Attrs, context: OpContext): Tensor;
-  /** One gradient per input, of the input's shape, or null where there is none. */
+  /**
+   * One gradient per input, of the input's shape, or null where there is none. It may run kernels; only
+   * what is made of ops has gradients of its own, and `createGraph` refuses the rest.
+   */
   backward(
     dy: Tensor,
     inputs: Inputs,
@@ -53,27 +58,49 @@ export interface GradNode {
   readonly name: string;
   readonly inputs: readonly Tensor[];
   readonly needs: readonly boolean[];
+  /** Whether it may lead to parameters that are not among its inputs. */
+  readonly isOpaque?: boolean;
+  /** Gives `sum` the gradients of inputs that are wanted. */
   readonly backward: (
     dy: Tensor,
+    wanted: (input: Tensor) => boolean,
     sum: (input: Tensor, gradient: Tensor) => void,
   ) => void;
 }
 
-class Saved implements OpContext {
+/** What `forward` is given. */
+class Forward implements OpContext {
   saved: readonly Tensor[] = [];
-  #output: Tensor | null = null;
   constructor(readonly needs: readonly boolean[]) {}
   save(...tensors: Tensor[]): void {
     this.saved = tensors;
   }
   get output(): Tensor {
-    if (!this.#output) {
-      throw new ReferenceError("There is no output before forward returns");
-    }
-    return this.#output;
+    throw new ReferenceError("There is no output before forward returns");
   }
-  set output(tensor: Tensor) {
-    this.#output = tensor;
+}
+
+/** What `backward` is given. */
+class Backward implements OpContext {
+  readonly #name: string;
+  readonly #saved: readonly Tensor[];
+  constructor(
+    name: string,
+    saved: readonly Tensor[],
+    readonly needs: readonly boolean[],
+    readonly output: Tensor,
+  ) {
+    this.#name = name;
+    this.#saved = saved;
+  }
+  save(): void {
+    throw new TypeError("Cannot save tensors in backward");
+  }
+  /** In a gradient that is recorded only indices: of the rest, it is not known how it was computed. */
+  get saved(): readonly Tensor[] {
+    const floats = this.#saved.some(({ dtype }) => dtype.startsWith("f"));
+    if (floats && context().recording) refuseGradientOf(this.#name);
+    return this.#saved;
   }
 }
 
@@ -103,28 +130,34 @@ export function apply<Inputs extends readonly Tensor[], Attrs>(
   const { owned, recording, trace } = context();
   const needs = inputs.map((input) => recording && wantsGrad(input));
   const record = needs.includes(true);
-  const saved = new Saved(needs);
+  const given = new Forward(needs);
   const output = temporarily((temporary) => {
-    const made = op.forward(inputs, attrs, saved);
+    const made = op.forward(inputs, attrs, given);
     const fresh = inputs.includes(made) ? made.detach() : made; // an input keeps its own history
     moveTo(fresh, temporary, owned);
     if (record) {
-      for (const tensor of saved.saved) moveTo(tensor, temporary, owned);
+      for (const tensor of given.saved) moveTo(tensor, temporary, owned);
     }
     return fresh;
   });
   checkFinite(output, op.name);
   if (trace) trace.flops += op.flops?.(inputs, attrs, output) ?? 0;
   if (record) {
-    saved.output = output;
+    const { saved } = given;
     output.node = {
       name: op.name,
       inputs,
       needs,
-      backward(dy, sum) {
-        const gradients = op.backward(dy, inputs, attrs, saved);
+      backward(dy, wanted, sum) {
+        const now = inputs.map((input, i) => needs[i]! && wanted(input));
+        if (!now.includes(true)) return;
+        const known = new Backward(op.name, saved, now, output);
+        const run = () => op.backward(dy, inputs, attrs, known);
+        const gradients = context().recording
+          ? withGradientOf(op.name, run)
+          : run();
         gradients.forEach((gradient, i) => {
-          if (!gradient || !needs[i]) return;
+          if (!gradient || !now[i]) return;
           const input = inputs[i]!;
           if (gradient.shape.join() !== input.shape.join()) {
             throw new TypeError(
@@ -140,6 +173,29 @@ export function apply<Inputs extends readonly Tensor[], Attrs>(
     };
   }
   return output;
+}
+
+/**
+ * A linear map of one tensor as an op, whose gradient is its adjoint, and that one's the map again.
+ *
+ * @param map Runs kernels, as does `adjoint`.
+ */
+export function linearOp<Attrs>(
+  name: string,
+  map: (x: Tensor, attrs: Attrs) => Tensor,
+  adjoint: (dy: Tensor, attrs: Attrs) => Tensor,
+): Op<[x: Tensor], Attrs> {
+  const forward: Op<[x: Tensor], Attrs> = {
+    name,
+    forward: ([x], attrs) => map(x, attrs),
+    backward: (dy, _, attrs) => [apply(back, [dy], attrs)],
+  };
+  const back: Op<[dy: Tensor], Attrs> = {
+    name: `the gradient of ${name}`,
+    forward: ([dy], attrs) => adjoint(dy, attrs),
+    backward: (dx, _, attrs) => [apply(forward, [dx], attrs)],
+  };
+  return forward;
 }
 
 /** Nodes that `outputs` depend on, each after everything that uses it. */
@@ -178,13 +234,43 @@ function copyOf(tensor: Tensor): Tensor {
   return copy;
 }
 
-/** Sums of gradients by tensor. Each entry is a view of its own, so that buffers can be told apart. */
+/** The same tensor over again, with a history of its own. */
+const aliasOp: Op<[x: Tensor], null> = {
+  name: "alias",
+  forward: ([x]) => x,
+  backward: (dy) => [dy],
+};
+
+/** The sum of two gradients, where it has a gradient itself. */
+const sumOp: Op<[a: Tensor, b: Tensor], null> = {
+  name: "the sum of gradients",
+  forward: ([a, b]) => {
+    const sum = copyOf(a);
+    addInPlace(sum, b);
+    return sum;
+  },
+  backward: (dy) => [dy, dy],
+};
+
+/**
+ * Sums of gradients by tensor. Unless they are recorded each is a view of its own, so that buffers can be
+ * told apart.
+ */
 class GradientSums {
   readonly #sums = new Map<Tensor, Tensor>();
+  /** Whether the sums are part of the graph: then nothing changes in place. */
+  readonly recorded: boolean;
+
+  constructor(recorded = false) {
+    this.recorded = recorded;
+  }
 
   add(tensor: Tensor, gradient: Tensor): void {
     const sum = this.#sums.get(tensor);
-    if (!sum) this.#sums.set(tensor, gradient.detach());
+    if (this.recorded) {
+      const total = sum ? apply(sumOp, [sum, gradient], null) : gradient;
+      this.#sums.set(tensor, total);
+    } else if (!sum) this.#sums.set(tensor, gradient.detach());
     else if (sum.storage.unshared) addInPlace(sum, gradient);
     else {
       const copy = copyOf(sum);
@@ -209,27 +295,61 @@ class GradientSums {
   }
 }
 
-/** Walks the history of `outputs`; their gradients are in `sums`, those of leaves end up there. */
+/** The tensors of `order`, each after what uses it, from which one of `wanted` is reached, and these. */
+function leadingTo(
+  wanted: readonly Tensor[],
+  order: readonly Tensor[],
+): Set<Tensor> {
+  const leading = new Set(wanted);
+  for (const tensor of order.toReversed()) {
+    const { inputs, needs, isOpaque } = tensor.node!;
+    if (isOpaque || inputs.some((x, i) => needs[i] && leading.has(x))) {
+      leading.add(tensor);
+    }
+  }
+  return leading;
+}
+
+/**
+ * Walks the history of `outputs`; their gradients are in `sums`, those of leaves end up there.
+ *
+ * @param wanted If given, no gradients are computed that those of these do not need; theirs end up in
+ *   `sums` as well.
+ */
 function walk(
   outputs: readonly Tensor[],
   sums: GradientSums,
-  wanted: ReadonlySet<Tensor> = new Set(),
+  wanted?: readonly Tensor[],
 ): void {
-  for (const tensor of backwardOrder(outputs)) {
-    const dy = sums.take(tensor);
+  const order = backwardOrder(outputs);
+  const leading = wanted && leadingTo(wanted, order);
+  const isWanted = (tensor: Tensor) => leading?.has(tensor) ?? true;
+  const kept = new Set(wanted);
+  for (const tensor of order) {
+    const dy = isWanted(tensor) ? sums.take(tensor) : undefined;
     if (!dy) continue;
+    const { backward } = tensor.node!;
+    if (sums.recorded) {
+      backward(dy, isWanted, (input, gradient) => sums.add(input, gradient));
+      if (kept.has(tensor)) sums.add(tensor, dy);
+      continue;
+    }
     const outer = context().owned!; // every caller opens a scope
     temporarily(() =>
-      tensor.node!.backward(dy, (input, gradient) => {
+      backward(dy, isWanted, (input, gradient) => {
         withOwner(outer, false, () => sums.add(input, gradient));
       })
     );
-    if (wanted.has(tensor)) sums.add(tensor, dy);
+    if (kept.has(tensor)) sums.add(tensor, dy);
     dy.dispose();
   }
 }
 
-function seeded(output: Tensor, seed: Tensor | undefined): GradientSums {
+function seeded(
+  output: Tensor,
+  seed: Tensor | undefined,
+  recorded = false,
+): GradientSums {
   void output.storage; // a freed one throws, rather than lacks a history
   if (!wantsGrad(output)) {
     throw new TypeError(
@@ -251,7 +371,7 @@ function seeded(output: Tensor, seed: Tensor | undefined): GradientSums {
         `${show(output)}: it is ${show(seed)}`,
     );
   }
-  const sums = new GradientSums();
+  const sums = new GradientSums(recorded);
   sums.add(output, seed ?? full(output.shape, 1));
   return sums;
 }
@@ -260,21 +380,58 @@ function seeded(output: Tensor, seed: Tensor | undefined): GradientSums {
  * Gradients of `output` with respect to `inputs`, as `torch.autograd.grad`. An input that `output`
  * does not depend on gets zeros.
  *
+ * With `createGraph` they are part of the graph, also inside `noGrad`, and have gradients again: those of
+ * a penalty on a slope, such as `square(sub(norm(dx), 1))` of WGAN-GP, or a product with the Hessian.
+ * What they are computed from then lives as long as the scope around, or till it is collected.
+ *
  * @param output A single number, unless `upstream` is given.
- * @param upstream The gradient that arrives at `output`, of its shape; defaults to 1.
- * @throws {TypeError} If `output` has no history, or is not a single number and has no `upstream`.
+ * @param options `upstream`: the gradient that arrives at `output`, of its shape; defaults to 1.
+ *   `createGraph` defaults to false.
+ * @throws {TypeError} If `output` has no history, or is not a single number and has no `upstream`; with
+ *   `createGraph`, if the gradient of an op on the way has none itself.
  */
 export function gradients(
   output: Tensor,
   inputs: readonly Tensor[],
-  upstream?: Tensor,
+  options: { upstream?: Tensor; createGraph?: boolean } = {},
 ): Tensor[] {
-  return scope(() => {
-    const sums = seeded(output, upstream);
-    walk([output], sums, new Set(inputs));
-    return inputs.map((input) =>
-      sums.get(input)?.detach() ?? full(input.shape, 0)
+  const { upstream, createGraph = false } = options;
+  const run = () => {
+    const sums = seeded(output, upstream, createGraph);
+    walk([output], sums, inputs);
+    return inputs.map((input) => {
+      const gradient = sums.get(input);
+      if (!gradient) return full(input.shape, 0);
+      return createGraph ? apply(aliasOp, [gradient], null) : gradient.detach();
+    });
+  };
+  return createGraph ? enableGrad(run) : scope(run);
+}
+
+/**
+ * The gradients of `formula`, for the `backward` of an op whose own kernels have none: they can be
+ * recorded, and recorded again.
+ *
+ * @param formula The op's output, or what has its gradients, made of ops.
+ * @param dy The gradient that arrives at it.
+ * @param needs Of which inputs they are wanted; the others get null.
+ */
+export function gradientsThrough<Inputs extends readonly Tensor[]>(
+  formula: (...inputs: Inputs) => Tensor,
+  inputs: Readonly<Inputs>,
+  dy: Tensor,
+  needs: readonly boolean[],
+): (Tensor | null)[] {
+  const createGraph = context().recording;
+  return enableGrad(() => {
+    // The walk stops at other names of the inputs, one of which may be computed from another.
+    const names = inputs.map((input, i) =>
+      needs[i] ? apply(aliasOp, [input], null) : input
     );
+    const output = formula(...names as unknown as Inputs);
+    const wanted = names.filter((_, i) => needs[i]);
+    const found = gradients(output, wanted, { upstream: dy, createGraph });
+    return needs.map((needed) => needed ? found.shift()! : null);
   });
 }
 
@@ -318,7 +475,9 @@ export function checkpoint<Inputs extends readonly Tensor[]>(
     name: "checkpoint",
     inputs,
     needs: inputs.map(wantsGrad),
-    backward(dy, sum) {
+    isOpaque: true,
+    backward(dy, wanted, sum) {
+      if (context().recording) refuseGradientOf("checkpoint");
       // Fresh leaves stand for the inputs, so that the walk stops there.
       const leaves = inputs.map((input) => {
         const leaf = input.detach();
@@ -333,8 +492,8 @@ export function checkpoint<Inputs extends readonly Tensor[]>(
       walk([again], sums);
       for (const [tensor, gradient] of sums.entries()) {
         const at = leaves.indexOf(tensor);
-        if (at >= 0) sum(inputs[at]!, gradient);
-        else if (tensor.requiresGrad) sum(tensor, gradient);
+        const input = at >= 0 ? inputs[at]! : tensor;
+        if (tensor.requiresGrad && wanted(input)) sum(input, gradient);
       }
     },
   };

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { keep } from "./context.ts";
+import { keep, noGrad } from "./context.ts";
 import { Kernel } from "./kernel.ts";
 import { overwrite, Tensor } from "./tensor.ts";
 import source from "./check_finite.wgsl" with { type: "text" };
@@ -30,14 +30,14 @@ export function detectAnomaly(on: boolean): void {
 export function checkFinite(tensor: Tensor, label: string): void {
   if (!enabled || tensor.dtype !== "f32") return;
   labels.push(`${label}, shape [${tensor.shape.join(", ")}]`);
-  kernel.run("check", { n: tensor.size, id: labels.length - 1 }, {
-    x: tensor,
-    found: found!,
-  }, {
-    workgroups: ({ n }) => Math.ceil(Number(n) / 64),
-    splitBy: "n",
-    split: ["x"],
-  });
+  const params = { n: tensor.size, id: labels.length - 1 };
+  noGrad(() =>
+    kernel.run("check", params, { x: tensor, found: found! }, {
+      workgroups: ({ n }) => Math.ceil(Number(n) / 64),
+      splitBy: "n",
+      split: ["x"],
+    })
+  );
 }
 
 /**

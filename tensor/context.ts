@@ -12,11 +12,18 @@ interface Context {
   /** Owns every tensor made in it; null leaves them to the garbage collector. */
   readonly owned: Set<Tensor> | null;
   readonly recording: boolean;
+  /** The op whose gradient is being recorded, if any. */
+  readonly gradientOf: string | null;
   /** Takes down what kernels are asked to do instead of having it done; see `capture`. */
   readonly trace: Trace | null;
 }
 
-const OUTERMOST: Context = { owned: null, recording: true, trace: null };
+const OUTERMOST: Context = {
+  owned: null,
+  recording: true,
+  gradientOf: null,
+  trace: null,
+};
 const storage = new AsyncLocalStorage<Context>();
 
 /** The context of the caller. */
@@ -44,7 +51,7 @@ export function withTrace<T>(
   owned: Set<Tensor>,
   body: () => T,
 ): T {
-  return storage.run({ owned, recording: true, trace }, body);
+  return storage.run({ ...OUTERMOST, owned, trace }, body);
 }
 
 /**
@@ -67,6 +74,34 @@ export function noGrad<T>(body: () => T): T {
 /** Runs `body` with gradients recorded again, inside a `noGrad`. */
 export function enableGrad<T>(body: () => T): T {
   return storage.run({ ...context(), recording: true }, body);
+}
+
+/** Runs `body`, the gradient of an op, as part of the graph: what it computes has to have a history. */
+export function withGradientOf<T>(name: string, body: () => T): T {
+  return storage.run(
+    { ...context(), recording: true, gradientOf: name },
+    body,
+  );
+}
+
+/**
+ * Throws inside a gradient that is recorded if one of the tensors has a history, which is about to be
+ * lost: the gradient of that gradient would lack a part.
+ */
+export function requireNoHistory(tensors: readonly Tensor[]): void {
+  const { gradientOf, recording } = context();
+  if (gradientOf === null || !recording) return;
+  if (tensors.some((x) => x.node || x.requiresGrad)) {
+    refuseGradientOf(gradientOf);
+  }
+}
+
+/** The error of an op that has no gradient of its gradient. */
+export function refuseGradientOf(name: string): never {
+  throw new TypeError(
+    `Cannot differentiate the gradient of ${name} as its kernels have none: ` +
+      "compute the output by other ops, or leave createGraph out",
+  );
 }
 
 /**

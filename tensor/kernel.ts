@@ -4,7 +4,7 @@
  *
  * @module
  */
-import { outsideCapture } from "./context.ts";
+import { outsideCapture, requireNoHistory } from "./context.ts";
 import { executor } from "./device.ts";
 import type { BufferWindow, LiveParam, Pipeline } from "./executor.ts";
 import { Storage } from "./memory.ts";
@@ -127,6 +127,7 @@ export class Kernel {
     tensors: Readonly<Record<string, Tensor>>,
     launch: Launch,
   ): Tensor {
+    requireNoHistory(Object.values(tensors));
     const names = Object.keys(tensors);
     const what = () =>
       `${this.name}.${entry}(${

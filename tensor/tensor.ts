@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { context } from "./context.ts";
+import { context, requireNoHistory } from "./context.ts";
 import { executor } from "./device.ts";
 import { Storage } from "./memory.ts";
 import type { GradNode } from "./autograd.ts";
@@ -164,12 +164,13 @@ export class Tensor {
 
   /** The same elements under another shape of equal size, without history. @internal */
   view(shape: readonly number[], dtype: StoredType = this.dtype): Tensor {
+    requireNoHistory([this]);
     return new Tensor(shape, dtype, this.storage);
   }
 
   /** The same values, without history: no gradient flows through the result. */
   detach(): Tensor {
-    return this.view(this.shape);
+    return new Tensor(this.shape, this.dtype, this.storage);
   }
 
   /** Asks for gradients of this tensor, which must not be a computed one. Returns it. */

@@ -128,8 +128,11 @@ Deno.test("attention() without weights and its gradients agree with the definiti
       const got = flashAttention(q, k, v, 1 / Math.sqrt(D!), causal);
       const want = defined(inputs, causal);
       await assertClose(got, want, { rtol: 1e-4, atol: 1e-5 });
-      const wanted = d.gradients(want, inputs, dy);
-      for (const [i, gradient] of d.gradients(got, inputs, dy).entries()) {
+      const wanted = d.gradients(want, inputs, { upstream: dy });
+      for (
+        const [i, gradient] of d.gradients(got, inputs, { upstream: dy })
+          .entries()
+      ) {
         await assertClose(gradient, wanted[i]!, { rtol: 1e-4, atol: 3e-5 });
       }
     }
@@ -147,7 +150,7 @@ Deno.test("attention() picks the best keys where scores are huge", async () => {
   );
   await assertClose(y, d.matmul(weights, v));
   const dy = rng.normal([4, 8]);
-  const [dv] = d.gradients(y, [v], dy);
+  const [dv] = d.gradients(y, [v], { upstream: dy });
   await assertClose(dv!, d.matmul(weights, dy));
 });
 

@@ -34,9 +34,22 @@ Deno.test("autocast() leaves results as they are, and rounds what gradients read
   const x = d.tanh(rng.normal([3, 8]).requireGrad());
   const w = d.parameter(rng.normal([2, 8]));
   const dy = rng.normal([3, 2]);
-  const [dw] = d.gradients(d.autocast("f16", () => d.linear(x, w)), [w], dy);
+  const [dw] = d.gradients(d.autocast("f16", () => d.linear(x, w)), [w], {
+    upstream: dy,
+  });
   const half = d.cast(d.cast(x, "f16"), "f32");
   await assertClose(dw!, d.matmul(dy, half, { transposeA: true }));
+});
+
+Deno.test("autocast() keeps the slope of what a convolution ends with", async () => {
+  const [x, weight] = inputs;
+  const y = () =>
+    d.conv2d(d.tanh(x), weight, undefined, { activation: "relu" });
+  const found = (y: d.Tensor) => d.gradients(d.sum(y), [x, weight]);
+  const want = found(y());
+  for (const [i, dx] of found(d.autocast("f16", y)).entries()) {
+    await assertClose(dx, want[i]!, rounded);
+  }
 });
 
 Deno.test("autocast() saves memory in a captured step", () => {

@@ -86,7 +86,7 @@ for (const [name, xShape, weightShape, options] of CASES) {
     const bias = rng.normal([weightShape[0]!]).requireGrad();
     const y = d.conv2d(x, weight, bias, options);
     const dy = rng.normal(y.shape);
-    const got = [y, ...d.gradients(y, [x, weight, bias], dy)];
+    const got = [y, ...d.gradients(y, [x, weight, bias], { upstream: dy })];
     const both = (value: d.Pair) =>
       typeof value === "number" ? [value, value] : [...value];
     const { padding = 0 } = options;
@@ -159,7 +159,7 @@ for (
         const dy = rng.normal(d.conv2d(x, weight, bias, options).shape);
         const all = () => {
           const y = d.conv2d(x, weight, bias, options);
-          return [y, ...d.gradients(y, [x, weight, bias], dy)];
+          return [y, ...d.gradients(y, [x, weight, bias], { upstream: dy })];
         };
         const want = d.withVariant("register", all).result;
         const got = withBindingBytes(
@@ -188,7 +188,9 @@ Deno.test("conv2d() of no image is empty, and its gradients are zero", async () 
   const bias = rng.normal([3]).requireGrad();
   const y = d.conv2d(d.zeros([0, 2, 5, 5]), weight, bias);
   await assertClose(y, d.zeros([0, 3, 3, 3]));
-  const [dWeight, dBias] = d.gradients(y, [weight, bias], d.zeros(y.shape));
+  const [dWeight, dBias] = d.gradients(y, [weight, bias], {
+    upstream: d.zeros(y.shape),
+  });
   await assertClose(dWeight!, d.zeros(weight.shape));
   await assertClose(dBias!, d.zeros([3]));
 });

@@ -57,8 +57,10 @@ for (const [name, xShape, weightShape, options] of CASES) {
       d.sum(d.mul(x, v)),
       { atol: 1e-3, rtol: 1e-4 },
     );
-    const [dx, dWeight] = d.gradients(y, [x, weight], u.detach());
-    const [du, dWeightToo] = d.gradients(v, [u, weight], x.detach());
+    const [dx, dWeight] = d.gradients(y, [x, weight], { upstream: u.detach() });
+    const [du, dWeightToo] = d.gradients(v, [u, weight], {
+      upstream: x.detach(),
+    });
     await assertClose(dx!, v, { atol: 1e-4 });
     await assertClose(du!, y, { atol: 1e-4 });
     await assertClose(dWeight!, dWeightToo!, { atol: 1e-4 });

@@ -27,7 +27,7 @@ Deno.test("dropout() takes one draw, and uses it again for the gradient", async 
   const y = d.dropout(x, { p: 0.5, rng });
   equal(rng.state.calls, 1);
   d.dropout(x, { p: 0.5, rng });
-  const [dx] = d.gradients(y, [x], d.ones([1031]));
+  const [dx] = d.gradients(y, [x], { upstream: d.ones([1031]) });
   await assertClose(dx!, y, exactly);
   const f = (x: d.Tensor) => d.dropout(x, { p: 0.4, rng: new d.Rng(9) });
   await assertGradient(f, [new d.Rng(10).normal([2, 7])]);

@@ -101,7 +101,7 @@ for (const activation of ACTIVATIONS) {
     const [got, expected] = [run, composed].map((f) => {
       const leaves = inputs.map((input) => input.detach().requireGrad());
       const y = f(...leaves as [d.Tensor, d.Tensor, d.Tensor, d.Tensor]);
-      return [y, ...d.gradients(y, leaves, dy)];
+      return [y, ...d.gradients(y, leaves, { upstream: dy })];
     });
     await assertClose(got![0]!, want);
     for (const [i, tensor] of got!.entries()) {
@@ -146,10 +146,10 @@ Deno.test("only what is added may want a gradient, and x may be what is added", 
   const add = rng.normal([2, 3, 4, 4]).requireGrad();
   const y = d.conv2d(x, weight, undefined, { padding: 1, add });
   const dy = rng.normal(y.shape);
-  await assertClose(d.gradients(y, [add], dy)[0]!, dy);
+  await assertClose(d.gradients(y, [add], { upstream: dy })[0]!, dy);
   const leaf = x.detach().requireGrad();
   const same = (f: (x: d.Tensor) => d.Tensor) =>
-    d.gradients(f(leaf), [leaf], dy)[0]!;
+    d.gradients(f(leaf), [leaf], { upstream: dy })[0]!;
   await assertClose(
     same((x) => d.conv2d(x, weight, undefined, { padding: 1, add: x })),
     same((x) => d.add(d.conv2d(x, weight, undefined, { padding: 1 }), x)),

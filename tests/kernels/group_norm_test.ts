@@ -73,9 +73,9 @@ Deno.test("groupNormSilu() has the gradient of silu(groupNorm())", async () => {
     const dy = rng.normal(shape as number[]);
     const [x, weight, bias] = at;
     const apart = d.silu(d.groupNorm(x!, groups as number, weight, bias));
-    const want = d.gradients(apart, at, dy);
+    const want = d.gradients(apart, at, { upstream: dy });
     const y = d.groupNormSilu(x!, groups as number, weight, bias);
-    const got = d.gradients(y, at, dy);
+    const got = d.gradients(y, at, { upstream: dy });
     for (const [i, gradient] of got.entries()) {
       await assertClose(gradient, want[i]!, { atol: 5e-5 });
     }

@@ -85,7 +85,9 @@ Deno.test("embedding() has the right value and gradient", async () => {
   await assertClose(y, d.tensor(Float32Array.from(want), [5, 31, 3]), exactly);
 
   const leaf = weight.detach().requireGrad(), dy = rng.normal([5, 31, 3]);
-  const [dWeight] = d.gradients(d.embedding(leaf, index), [leaf], dy);
+  const [dWeight] = d.gradients(d.embedding(leaf, index), [leaf], {
+    upstream: dy,
+  });
   const sums = new Float64Array(67 * 3), up = await dy.data();
   rows.forEach((row, k) =>
     [0, 1, 2].forEach((c) => sums[3 * row + c]! += up[3 * k + c]!)
@@ -114,7 +116,7 @@ for (
     const dy = rng.normal(shape.map((length, i) => i === axis ? m : length));
     const all = () => {
       const y = d.indexSelect(x, axis, index);
-      return [y, ...d.gradients(y, [x], dy)];
+      return [y, ...d.gradients(y, [x], { upstream: dy })];
     };
     const [y, dx] = all(), [got, dGot] = withBindingBytes(8192, all);
     await assertClose(got!, y!, exactly);
@@ -142,7 +144,7 @@ Deno.test("indices that only the device knows are clamped, in both directions", 
   const x = d.tensor([10, 20, 30]).requireGrad();
   for (const y of [d.indexSelect(x, 0, index), d.gather(x, 0, index)]) {
     await assertClose(y, [10, 20, 30], exactly);
-    const [dx] = d.gradients(y, [x], d.tensor([1, 2, 3]));
+    const [dx] = d.gradients(y, [x], { upstream: d.tensor([1, 2, 3]) });
     await assertClose(dx!, [1, 2, 3], exactly);
   }
 });

@@ -40,7 +40,9 @@ for (
     }
     const y = d.layerNorm(x, normalized, weight, bias);
     await assertClose(y, want, { atol: 1e-5 });
-    const [gotWeight, gotBias] = d.gradients(y, [weight, bias], dy);
+    const [gotWeight, gotBias] = d.gradients(y, [weight, bias], {
+      upstream: dy,
+    });
     await assertClose(gotWeight!, dWeight, { atol: 2e-5 });
     await assertClose(gotBias!, dBias, { atol: 2e-5 });
   });

@@ -59,7 +59,7 @@ Deno.test("linear() takes a weight larger than one binding by pieces", {
     const dy = rng.normal([rows, outFeatures]);
     const all = () => {
       const y = d.linear(x, weight, bias);
-      return [y, ...d.gradients(y, [x, weight, bias], dy)];
+      return [y, ...d.gradients(y, [x, weight, bias], { upstream: dy })];
     };
     const want = all(), got = withBindingBytes(32768, all);
     for (const [i, tensor] of got.entries()) {
@@ -73,7 +73,9 @@ Deno.test("linear() of nothing is empty, and its gradients are zero", async () =
   const bias = rng.normal([3]).requireGrad();
   const y = d.linear(d.zeros([0, 4]), weight, bias);
   await assertClose(y, d.zeros([0, 3]));
-  const [dWeight, dBias] = d.gradients(y, [weight, bias], d.zeros([0, 3]));
+  const [dWeight, dBias] = d.gradients(y, [weight, bias], {
+    upstream: d.zeros([0, 3]),
+  });
   await assertClose(dWeight!, d.zeros([3, 4]));
   await assertClose(dBias!, d.zeros([3]));
 });

@@ -114,7 +114,7 @@ Deno.test("matmul() sums long gradients exactly", async () => { // of b, over 12
   const [rows, k, cols] = [1200, 6, 5];
   const x = rng.normal([rows, k]), dy = rng.normal([rows, cols]);
   const b = rng.normal([k, cols]).requireGrad();
-  const [db] = d.gradients(d.matmul(x, b), [b], dy);
+  const [db] = d.gradients(d.matmul(x, b), [b], { upstream: dy });
   const want = exact(await x.data(), [1, k], await dy.data(), [cols, 1], [
     k,
     rows,
@@ -180,7 +180,7 @@ for (
         const all = () => {
           const y = d.matmul(a, b, { transposeA, transposeB });
           const dy = new d.Rng(1).normal(y.shape);
-          return [y, ...d.gradients(y, [a, b], dy)];
+          return [y, ...d.gradients(y, [a, b], { upstream: dy })];
         };
         const want = all(), got = withBindingBytes(32768, all);
         for (const [i, tensor] of got.entries()) {

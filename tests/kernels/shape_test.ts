@@ -263,7 +263,9 @@ Deno.test("concat() joins different lengths along every axis", async () => {
 
 Deno.test("concat() gives no gradient to what does not want one", async () => {
   const a = d.ones([2]).requireGrad(), b = d.ones([3]);
-  const [da] = d.gradients(d.concat([b, a]), [a], d.tensor([1, 2, 3, 4, 5]));
+  const [da] = d.gradients(d.concat([b, a]), [a], {
+    upstream: d.tensor([1, 2, 3, 4, 5]),
+  });
   await assertClose(da!, [4, 5], exactly);
 });
 

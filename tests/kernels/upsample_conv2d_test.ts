@@ -27,8 +27,10 @@ for (const { window, scale, padding, size } of CASES) {
     await assertClose(got, want, tolerance);
     const dy = rng.normal(want.shape);
     const inputs = [x, weight, bias];
-    const gradients = d.gradients(want, inputs, dy);
-    for (const [i, dx] of d.gradients(got, inputs, dy).entries()) {
+    const gradients = d.gradients(want, inputs, { upstream: dy });
+    for (
+      const [i, dx] of d.gradients(got, inputs, { upstream: dy }).entries()
+    ) {
       await assertClose(dx, gradients[i]!, tolerance);
     }
   });

@@ -164,7 +164,7 @@ for (
     const dy = rng.normal(d.conv2d(x, weight, bias, options).shape);
     const [got, want] = both(variant, () => {
       const y = d.conv2d(x, weight, bias, options);
-      return [y, ...d.gradients(y, [x, weight], dy)];
+      return [y, ...d.gradients(y, [x, weight], { upstream: dy })];
     });
     for (const [i, tensor] of got.entries()) {
       await assertClose(tensor, want[i]!, { atol: 2e-4 });

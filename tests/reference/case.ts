@@ -87,12 +87,14 @@ export function answer(
     [outputs[roleOf(output)]!, upload(arrays, dy)] as const
   );
   const [[first, dy] = []] = ends;
-  const found = ends.length === 1 ? gradients(first!, leaves, dy) : gradients(
-    ends.map(([output, dy]) => sum(mul(output, dy))).reduce((a, b) =>
-      add(a, b)
-    ),
-    leaves,
-  );
+  const found = ends.length === 1
+    ? gradients(first!, leaves, { upstream: dy })
+    : gradients(
+      ends.map(([output, dy]) => sum(mul(output, dy))).reduce((a, b) =>
+        add(a, b)
+      ),
+      leaves,
+    );
   wanted.forEach(([, name], i) => values[name] = found[i]!);
   return values;
 }

@@ -54,6 +54,45 @@ function both(f: Op, ...inputs: d.Tensor[]): d.Tensor[] {
   return [y, ...d.gradients(d.sum(d.mul(y, weights)), leaves)];
 }
 
+/** The gradients of a penalty on the gradients of `f`. */
+function twice(f: Op, ...inputs: d.Tensor[]): d.Tensor[] {
+  const leaves = inputs.map((x) => x.detach().requireGrad());
+  const first = d.gradients(d.sum(d.square(f(...leaves))), leaves, {
+    createGraph: true,
+  });
+  const penalty = first.map((dx) => d.sum(d.square(dx)))
+    .reduce((a, b) => d.add(a, b));
+  return d.gradients(penalty, leaves);
+}
+
+function gradientsOfGradients(): d.Tensor[] {
+  const x = normal(2, 4, 6, 5), weight = normal(4, 3, 3, 3);
+  const cols = length(17), rows = normal(3, cols), gain = normal(cols);
+  return [
+    ...twice(
+      (x, w) => d.conv2d(x, w, undefined, { padding: 1 }),
+      x,
+      normal(3, 4, 3, 3),
+    ),
+    ...twice(
+      (x, w) =>
+        d.convTranspose2d(x, w, undefined, { stride: 2, activation: "silu" }),
+      x,
+      weight,
+    ),
+    ...twice((x) => d.maxPool2d(x, 2), x),
+    ...twice((x) => d.upsampleBilinear(x, [9, 7]), x),
+    ...twice((x) => d.batchNorm(x, { training: true }), x),
+    ...twice((x) => d.groupNormSilu(x, 2), x),
+    ...twice((x, w) => d.layerNorm(x, cols, w), rows, gain),
+    ...twice((x, w) => d.softmax(d.linear(x, w)), rows, normal(5, cols)),
+    ...twice((a, b) => d.pow(a, b), positive(3, 5), positive(5)),
+    ...[d.gelu, d.softplus, d.tanh, d.leakyRelu].flatMap((f) =>
+      twice((x) => f(x), rows)
+    ),
+  ];
+}
+
 function unary(): d.Tensor[] {
   const any = [
     ...[d.abs, d.exp, d.neg, d.sin, d.cos, d.tanh, d.sigmoid, d.relu, d.silu],
@@ -360,6 +399,7 @@ const OPS: Record<string, () => d.Tensor[] | Promise<d.Tensor[]>> = {
   normalizations,
   attentions,
   images,
+  gradientsOfGradients,
   ...Object.fromEntries(
     VARIANTS.map((variant) => [
       `products by ${variant}`,

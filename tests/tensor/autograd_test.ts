@@ -38,11 +38,11 @@ Deno.test("gradients() gives zeros for an input without influence", async () => 
 Deno.test("gradients() takes an upstream gradient", async () => {
   const x = leaf([1, 2]);
   const upstream = d.tensor([10, 100]);
-  const [dx] = d.gradients(d.mul(x, x), [x], upstream);
+  const [dx] = d.gradients(d.mul(x, x), [x], { upstream });
   await assertClose(dx!, [20, 400]);
   await assertClose(upstream, [10, 100]);
   assert.throws(
-    () => d.gradients(d.mul(x, x), [x], d.ones([3])),
+    () => d.gradients(d.mul(x, x), [x], { upstream: d.ones([3]) }),
     /upstream gradient must have the output's shape \[2\]: it is \[3\]/,
   );
 });
