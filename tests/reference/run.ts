@@ -20,6 +20,7 @@ import {
   type Values,
 } from "./case.ts";
 import { runDiffusion } from "./diffusion.ts";
+import { runMetric } from "./metrics.ts";
 import { runNet } from "./nets.ts";
 import { runOp } from "./ops.ts";
 import { runOptim } from "./optim.ts";
@@ -32,6 +33,7 @@ const RUNNERS: Readonly<Record<string, Runner>> = {
   optim: runOptim,
   nets: runNet,
   diffusion: runDiffusion,
+  metrics: runMetric,
 };
 /** Relative error of values that are computed in doubles, by the reference's word. */
 const DOUBLE_RTOL = 1e-9;
