@@ -78,7 +78,8 @@ export const MODELS: Readonly<Record<string, ModelKind>> = {
     presetOf: ddpmPresetOf,
     async create(config, shape) {
       const latents = config.latent && await openLatents(config.latent, shape);
-      checkImageSize(config, latents?.shape ?? shape);
+      if (latents) checkImageSize(config, latents.shape, "latents");
+      else checkImageSize(config, shape);
       const latent = latents?.config;
       return new DdpmModel({ ...config, latent }, shape, latents);
     },
@@ -106,7 +107,7 @@ export const MODELS: Readonly<Record<string, ModelKind>> = {
     presetOf: jointPresetOf,
     create(config, shape) {
       const model = new JointModel(config, shape);
-      checkImageSize(config, model.latents);
+      checkImageSize(config, model.latents, "latents");
       return model;
     },
   }),

@@ -283,18 +283,20 @@ export function buildNetwork(
 /**
  * Checks that the image can be halved as often as the network does.
  *
+ * @param what It is, for the message.
  * @throws {UsageError} If a level would have half a pixel.
  */
 export function checkImageSize(
   config: NetworkConfig,
   { height, width }: { readonly height: number; readonly width: number },
+  what = "the image",
 ): void {
   const { name, network, options } = chosen(config);
   const halvings = network.halvings?.(options) ?? 0;
   const factor = 2 ** halvings;
   if (height % factor === 0 && width % factor === 0) return;
   throw new UsageError(
-    `Cannot use this ${name} as it halves the image ${halvings} times, so sides must be ` +
+    `Cannot use this ${name} as it halves ${what} ${halvings} times, so sides must be ` +
       `multiples of ${factor} pixels: they are ${height} × ${width}. Use fewer levels, or set imageSize`,
   );
 }

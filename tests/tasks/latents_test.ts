@@ -282,7 +282,7 @@ Deno.test("a latent configuration that does not fit is explained", async () => {
       [
         async () =>
           build(await ddpmConfig(path, "unet.multipliers=[1, 1, 1, 1]")),
-        /must be multiples of 8 pixels: they are 4 × 4/,
+        /halves latents 3 times, so sides must be multiples of 8 pixels: they are 4 × 4/,
       ],
       [
         () => ddpmConfig(path, "evaluateEvery=5"),
