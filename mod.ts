@@ -83,7 +83,9 @@ export * from "./models/adm_classifier.ts";
 export * from "./models/adm_unet.ts";
 export * from "./models/autoencoder_kl.ts";
 export * from "./models/class_mixtures.ts";
+export * from "./models/classifiers.ts";
 export * from "./models/conv_denoiser.ts";
+export * from "./models/conv_vae.ts";
 export * from "./models/denoiser.ts";
 export * from "./models/diffusion.ts";
 export * from "./models/diffusion_losses.ts";
@@ -101,6 +103,9 @@ export { slerp } from "./models/slerp.ts";
 export * from "./models/song_unet.ts";
 export * from "./models/time_embedding.ts";
 export * from "./models/unet.ts";
+export * from "./models/vae.ts";
+export * from "./models/vae_likelihood.ts";
+export * from "./models/vae_loss.ts";
 export {
   BatchNorm,
   BatchNorm1d,

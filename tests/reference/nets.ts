@@ -16,114 +16,43 @@ import {
   type Values,
 } from "./case.ts";
 
-const { Conv2d, ConvTranspose2d, Linear, Module, Rng, Sequential } = d;
+const { Conv2d, ConvTranspose2d, Module, Rng, Sequential } = d;
 
 /** Initial weights do not matter: all are overwritten. */
 const rng = new Rng(0);
 
 type Shape = (name: string) => readonly number[];
 
-/** A linear layer of the size of a saved weight. */
-function linear(shape: Shape, name: string): d.Linear {
-  const [to, from] = shape(`${name}.weight`) as [number, number];
-  return new Linear(from, to, rng);
-}
-
-/** Reconstruction and divergence of a VAE, summed over the batch, and what follows from them. */
-function elbo(
-  x: Tensor,
-  eps: Tensor,
-  mu: Tensor,
-  logvar: Tensor,
-  decode: (z: Tensor) => Tensor,
+/** The bound of a VAE for a given noise, with the names of the case. */
+function bound(
+  net: d.VaeNetwork,
+  { x, eps }: Readonly<Record<string, Tensor>>,
   beta: number,
-) {
-  const z = d.add(mu, d.mul(d.exp(d.scale(logvar, 0.5)), eps));
-  const logits = decode(z);
-  const recon = d.bceWithLogits(logits, x, { reduction: "sum" });
-  const kl = d.gaussianKl(mu, logvar, { reduction: "sum" });
-  const perImage = 1 / x.shape[0]!;
+): Record<string, Tensor> {
+  const images = d.reshape(x!, [-1, ...net.shape]);
+  const posterior = net.encode(images);
+  const { mean: mu, logVariance: logvar } = posterior;
+  const z = d.add(mu, d.mul(d.exp(d.scale(logvar, 0.5)), eps!));
+  const logits = net.decode(z);
+  const { reconstruction, kl, elbo } = d.elboTerms(
+    new d.BernoulliLikelihood(),
+    d.scale(images, 2, -1), // which are in [0, 1]
+    posterior,
+    logits,
+  );
   return {
     mu,
     logvar,
     z,
-    logits,
-    recon_bce_sum: recon,
-    kl_sum: kl,
-    elbo: d.scale(d.add(recon, kl), -perImage),
-    loss: d.scale(d.add(recon, d.scale(kl, beta)), perImage),
+    logits: d.reshape(logits, x!.shape),
+    recon_bce_sum: d.sum(reconstruction),
+    kl_sum: d.sum(kl),
+    elbo: d.mean(elbo),
+    loss: d.mean(d.add(reconstruction, d.scale(kl, beta))),
   };
 }
 
-class MlpVae extends Module {
-  readonly fc1: d.Linear;
-  readonly fc2: d.Linear;
-  readonly fc_mu: d.Linear;
-  readonly fc_logvar: d.Linear;
-  readonly dec1: d.Linear;
-  readonly dec2: d.Linear;
-  readonly dec3: d.Linear;
-
-  constructor(shape: Shape) {
-    super();
-    this.fc1 = linear(shape, "fc1");
-    this.fc2 = linear(shape, "fc2");
-    this.fc_mu = linear(shape, "fc_mu");
-    this.fc_logvar = linear(shape, "fc_logvar");
-    this.dec1 = linear(shape, "dec1");
-    this.dec2 = linear(shape, "dec2");
-    this.dec3 = linear(shape, "dec3");
-  }
-
-  forward(x: Tensor, eps: Tensor) {
-    const h = d.relu(this.fc2.forward(d.relu(this.fc1.forward(x))));
-    const decode = (z: Tensor) =>
-      this.dec3.forward(
-        d.relu(this.dec2.forward(d.relu(this.dec1.forward(z)))),
-      );
-    const mu = this.fc_mu.forward(h), logvar = this.fc_logvar.forward(h);
-    return elbo(x, eps, mu, logvar, decode, 1);
-  }
-}
-
 const HALVE = { stride: 2, padding: 1 };
-
-class ConvVae extends Module {
-  readonly enc1: d.Conv2d;
-  readonly enc2: d.Conv2d;
-  readonly fc: d.Linear;
-  readonly fc_mu: d.Linear;
-  readonly fc_logvar: d.Linear;
-  readonly dec_fc: d.Linear;
-  readonly dec1: d.ConvTranspose2d;
-  readonly dec2: d.ConvTranspose2d;
-  readonly #beta: number;
-
-  constructor(shape: Shape, { channels: c, beta }: Case["attrs"]) {
-    super();
-    const colours = shape("enc1.weight")[1]!;
-    this.enc1 = new Conv2d(colours, c, 4, rng, HALVE);
-    this.enc2 = new Conv2d(c, 2 * c, 4, rng, HALVE);
-    this.fc = linear(shape, "fc");
-    this.fc_mu = linear(shape, "fc_mu");
-    this.fc_logvar = linear(shape, "fc_logvar");
-    this.dec_fc = linear(shape, "dec_fc");
-    this.dec1 = new ConvTranspose2d(2 * c, c, 4, rng, HALVE);
-    this.dec2 = new ConvTranspose2d(c, colours, 4, rng, HALVE);
-    this.#beta = beta;
-  }
-
-  forward(x: Tensor, eps: Tensor) {
-    const small = d.relu(this.enc2.forward(d.relu(this.enc1.forward(x))));
-    const h = d.relu(this.fc.forward(d.flatten(small, 1)));
-    const decode = (z: Tensor) => {
-      const image = d.reshape(d.relu(this.dec_fc.forward(z)), small.shape);
-      return this.dec2.forward(d.relu(this.dec1.forward(image)));
-    };
-    const mu = this.fc_mu.forward(h), logvar = this.fc_logvar.forward(h);
-    return elbo(x, eps, mu, logvar, decode, this.#beta);
-  }
-}
 
 /** Widths of the generator between z and the image, from the image backwards: f, 2f, … */
 function widths(size: number, f: number): number[] {
@@ -195,38 +124,18 @@ class Dcgan extends Module {
   }
 }
 
-class LeNet extends Module {
-  readonly conv1: d.Conv2d;
-  readonly conv2: d.Conv2d;
-  readonly fc1: d.Linear;
-  readonly fc2: d.Linear;
-  readonly fc3: d.Linear;
-
-  constructor(shape: Shape) {
-    super();
-    const [c1, colours] = shape("conv1.weight") as [number, number];
-    this.conv1 = new Conv2d(colours, c1, 5, rng, { padding: 2 });
-    this.conv2 = new Conv2d(c1, shape("conv2.weight")[0]!, 5, rng);
-    this.fc1 = linear(shape, "fc1");
-    this.fc2 = linear(shape, "fc2");
-    this.fc3 = linear(shape, "fc3");
-  }
-
-  forward(x: Tensor): Tensor {
-    let h = d.maxPool2d(d.relu(this.conv1.forward(x)), 2);
-    h = d.maxPool2d(d.relu(this.conv2.forward(h)), 2);
-    h = d.relu(this.fc1.forward(d.flatten(h, 1)));
-    return this.fc3.forward(d.relu(this.fc2.forward(h)));
-  }
-}
-
-/** Builds the network of a case with its weights. */
-function build<Net extends d.Module>(net: Net, one: Case, arrays: Arrays): Net {
+/** Builds the network of a case with its weights, whose names may differ from the network's. */
+function build<Net extends d.Module>(
+  net: Net,
+  one: Case,
+  arrays: Arrays,
+  ownName: (name: string) => string = (name) => name,
+): Net {
   net.loadStateDict(
     Object.fromEntries(
       Object.entries(one.params!).map((
         [name, tensor],
-      ) => [name, arrayOf(arrays, tensor)]),
+      ) => [ownName(name), arrayOf(arrays, tensor)]),
     ),
   );
   return net;
@@ -237,6 +146,16 @@ interface Computed {
   net: d.Module;
   outputs: Record<string, Tensor>;
   lossOf: (parameter: string) => Tensor;
+  /** What the net calls a parameter of the case, if they differ. */
+  ownName?: (parameter: string) => string;
+}
+
+/** The layers of `mlp_vae` in a `Vae`. */
+function denseName(name: string): string {
+  return name
+    .replace(/^fc(\d)/, (_, k) => `encoder.${k - 1}.linear`)
+    .replace(/^dec([12])/, (_, k) => `decoder.${k - 1}.linear`)
+    .replace(/^dec3/, "out");
 }
 
 function compute(one: Case, arrays: Arrays): Computed {
@@ -255,12 +174,24 @@ function compute(one: Case, arrays: Arrays): Computed {
     simple(net, { out, loss: d.mseLoss(out, i.target!) });
   switch (one.op) {
     case "mlp_vae": {
-      const net = build(new MlpVae(shape), one, arrays);
-      return simple(net, net.forward(i.x!, i.eps!));
+      const hidden = ["fc1.weight", "fc2.weight"].map((w) => shape(w)[0]!);
+      const image = [1, 1, shape("fc1.weight")[1]!] as const;
+      const options = { shape: image, latent: attrs.latent, hidden };
+      const net = build(new d.Vae(options, rng), one, arrays, denseName);
+      return { ...simple(net, bound(net, i, 1)), ownName: denseName };
     }
     case "conv_vae": {
-      const net = build(new ConvVae(shape, attrs), one, arrays);
-      return simple(net, net.forward(i.x!, i.eps!));
+      const { channels, hidden, latent } = attrs;
+      const image = i.x!.shape.slice(1) as [number, number, number];
+      const options = {
+        shape: image,
+        channels,
+        hidden,
+        decoderHidden: 0,
+        latent,
+      };
+      const net = build(new d.ConvVae(options, rng), one, arrays);
+      return simple(net, bound(net, i, attrs.beta));
     }
     case "dcgan":
       return dcgan(build(new Dcgan(attrs), one, arrays), i.z!, i.real!);
@@ -268,7 +199,7 @@ function compute(one: Case, arrays: Arrays): Computed {
       if (attrs.activation !== "relu" || attrs.pool !== "max 2x2") {
         throw new Error(`There is no ${attrs.activation}, ${attrs.pool} lenet`);
       }
-      const net = build(new LeNet(shape), one, arrays);
+      const net = build(new d.LeNet5({}, rng), one, arrays);
       const logits = net.forward(i.x!);
       return simple(net, { logits, loss: d.crossEntropy(logits, i.y!) });
     }
@@ -351,7 +282,10 @@ function dcgan(net: Dcgan, z: Tensor, real: Tensor): Computed {
 
 /** Runs a network forward and backward. */
 export function runNet(one: Case, arrays: Arrays): Values {
-  const { net, outputs, lossOf } = compute(one, arrays);
+  const { net, outputs, lossOf, ownName = (name) => name } = compute(
+    one,
+    arrays,
+  );
   const values: Values = Object.fromEntries(
     one.outputs.filter((name) => roleOf(name) in outputs)
       .map((name) => [name, outputs[roleOf(name)]!]),
@@ -362,7 +296,9 @@ export function runNet(one: Case, arrays: Arrays): Values {
     ([parameter]) => lossOf(roleOf(parameter)),
   );
   for (const [loss, pairs] of byLoss) {
-    const leaves = pairs.map(([parameter]) => named[roleOf(parameter)]!);
+    const leaves = pairs.map(([parameter]) =>
+      named[ownName(roleOf(parameter))]!
+    );
     d.gradients(loss, leaves).forEach((gradient, i) => {
       values[pairs[i]![1]] = gradient;
     });
