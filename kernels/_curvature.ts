@@ -5,7 +5,6 @@
  * @module
  */
 import type { Tensor } from "../tensor/tensor.ts";
-import type { Live } from "../tensor/trace.ts";
 import { lessEqual, mul, sub } from "./binary.ts";
 import {
   cos,
@@ -21,7 +20,7 @@ import {
 } from "./unary.ts";
 
 /** `u · f″(x)`; `a` and `b` are the further numbers of f. */
-type Curvature = (u: Tensor, x: Tensor, a: number, b: number) => Tensor;
+export type Curvature = (u: Tensor, x: Tensor, a: number, b: number) => Tensor;
 
 /** `s (1 - s)`, the slope of the sigmoid. */
 function sigmoidSlope(s: Tensor): Tensor {
@@ -29,7 +28,7 @@ function sigmoidSlope(s: Tensor): Tensor {
 }
 
 /** By kinds in `unary.wgsl`; those that are missing consist of straight lines, and have none. */
-const CURVATURES: Readonly<Record<string, Curvature>> = {
+export const CURVATURES: Readonly<Record<string, Curvature>> = {
   EXP: (u, x) => mul(u, exp(x)),
   LOG: (u, x) => scale(mul(u, square(reciprocal(x))), -1),
   SQRT: (u, x) => scale(mul(u, mul(rsqrt(x), reciprocal(x))), -0.25),
@@ -75,15 +74,3 @@ const CURVATURES: Readonly<Record<string, Curvature>> = {
   },
   SQUARE: (u) => scale(u, 2),
 };
-
-/** `u · f″(x)` for a kind in `unary.wgsl`; null where that is 0 everywhere. */
-export function curvature(
-  kind: string,
-  u: Tensor,
-  x: Tensor,
-  a: number | Live,
-  b: number | Live,
-): Tensor | null {
-  // What changes from step to step is the factor of `scale` alone, which has none.
-  return CURVATURES[kind]?.(u, x, Number(a), Number(b)) ?? null;
-}

@@ -7,7 +7,7 @@ import { apply, type Op } from "../tensor/autograd.ts";
 import { Kernel, like, type Params } from "../tensor/kernel.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 import type { Live } from "../tensor/trace.ts";
-import { curvature } from "./_curvature.ts";
+import { CURVATURES } from "./_curvature.ts";
 import activation from "./_activation.wgsl" with { type: "text" };
 import fours from "./_fours.wgsl" with { type: "text" };
 import { mul } from "./binary.ts";
@@ -49,10 +49,15 @@ export function slopeOf(
   const op: Op<[x: Tensor, dy: Tensor], UnaryAttrs> = {
     name: `the gradient of ${name}`,
     forward: ([x, dy], attrs) => runUnary("backward", kind, attrs, { x, dy }),
-    backward: (g, [x, dy], attrs, { needs }) => [
-      needs[0] ? curvature(kind, mul(g, dy), x, attrs.a, attrs.b) : null,
-      needs[1] ? slope(x, g, attrs) : null,
-    ],
+    backward(g, [x, dy], attrs, { needs }) {
+      const curved = CURVATURES[kind];
+      // What changes from step to step is the factor of `scale` alone, which is straight.
+      const a = Number(attrs.a), b = Number(attrs.b);
+      return [
+        needs[0] && curved ? curved(mul(g, dy), x, a, b) : null,
+        needs[1] ? slope(x, g, attrs) : null,
+      ];
+    },
   };
   const slope = (x: Tensor, dy: Tensor, attrs: UnaryAttrs) =>
     apply(op, [x, dy], attrs);
