@@ -27,6 +27,8 @@ export interface Estimate {
   fraction?: Tensor;
   /** `s ∇_x log p(y | x)` of classifier guidance, which the sampler still has to apply; like x. */
   gradient?: Tensor;
+  /** The threshold, for an x̂_0 that the sampler has moved by the gradient. */
+  limit?: (x0: Tensor) => Tensor;
 }
 
 /** Estimates x_0 from noised images. */
@@ -169,10 +171,11 @@ function makeEstimator(
       previous = outsideCapture(() => keep(zeros(x.shape)));
     }
     const { value, fraction } = guided(x, level);
-    const x0 = THRESHOLDS[threshold](form.start(x, level, value), range);
+    const limit = (x0: Tensor) => THRESHOLDS[threshold](x0, range);
+    const x0 = limit(form.start(x, level, value));
     if (previous) copyInPlace(previous, x0);
-    const gradient = classifier && classified(x, level);
-    return { x0, fraction, gradient };
+    if (!classifier) return { x0, fraction };
+    return { x0, fraction, gradient: classified(x, level), limit };
   };
   return Object.assign(estimate, {
     kind: (level: NoiseLevel) => isGuided(level) ? "guided" : "plain",

@@ -120,16 +120,20 @@ function toImage(levels: readonly NoiseLevel[]): NoiseLevel[] {
 
 /**
  * x̂_0 with the gradient of a classifier in it: by Tweedie's formula `x̂_0 + σ²/α ∇ log p(y | x)`, which
- * moves the noise by `-σ ∇ log p` (Dhariwal & Nichol 2021, arXiv:2105.05233, Algorithm 2). Where there is
- * no signal left, a classifier has nothing to say.
+ * moves the noise by `-σ ∇ log p` (Dhariwal & Nichol 2021, arXiv:2105.05233, Algorithm 2), within the
+ * threshold: where little signal is left, σ²/α is thousands, and what gradient a trained classifier
+ * still gives there would leave the range of images for good. Where none is left, it has nothing to say.
  */
-function startOf({ x0, gradient }: Estimate, level: () => NoiseLevel): Tensor {
+function startOf(
+  { x0, gradient, limit = (x0) => x0 }: Estimate,
+  level: () => NoiseLevel,
+): Tensor {
   if (!gradient) return x0;
   const factor = live(() => {
     const { alpha, sigma } = level();
     return alpha === 0 ? 0 : sigma ** 2 / alpha;
   });
-  return linearCombination([[1, x0], [factor, gradient]]);
+  return limit(linearCombination([[1, x0], [factor, gradient]]));
 }
 
 /**

@@ -332,6 +332,19 @@ Deno.test("classifier guidance samples what the classifier asks for", async () =
   assert.ok(Math.abs(await variance(drawn).item() - 1) < 0.12);
 });
 
+Deno.test("a classifier moves no image beyond the threshold", async () => {
+  // √ᾱ is 5e-5 there, so that a gradient of 1 would move x̂_0 by 20,000.
+  const cosine = new GaussianDiffusion({ schedule: "cosine" });
+  const estimator = vpEstimator(cosine, (x) => scale(x, 0), {
+    classifier: { scale: 1, logProbability: (x) => sum(x, { axis: 1 }) },
+  });
+  const xT = new Rng(1).normal([2, 8]);
+  for (const sampler of [sampleDdim, sampleDpmpp, sampleHeun]) {
+    const x = await sampler(estimator, [cosine.level(999)], xT);
+    await assertClose(x, new Float32Array(16).fill(1));
+  }
+});
+
 Deno.test("an ancestral step moves its mean by Σ times the gradient", async () => {
   const levels = process.levels(4), logistic = 1.5;
   const respaced = process.respaced(evenTimesteps(1000, 4));
