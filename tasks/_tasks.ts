@@ -58,6 +58,15 @@ export const TASKS = [
     ],
   },
   {
+    name: "import-weights",
+    summary: "Makes a run of published weights, which sample takes",
+    examples: [
+      "deno task import-weights model-790000.ckpt --preset ddpm-cifar10-ho --out runs/ho",
+      "deno task import-weights edm.pt --preset ddpm-cifar10-edm",
+      "deno task import-weights 64x64_diffusion.pt --preset ddpm-imagenet64-adm --class-names names.txt",
+    ],
+  },
+  {
     name: "evaluate",
     summary: "Computes the bits per dimension of diffusion runs",
     examples: [
