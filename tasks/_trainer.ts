@@ -70,6 +70,20 @@ export type Losses =
   & Readonly<Record<string, Tensor>>
   & { readonly loss: Tensor };
 
+/** A part of a network with an optimizer of its own. */
+export interface Player {
+  /** Comes before the names of its numbers, as in `generator_loss`. */
+  readonly name: string;
+  /** What it may change. */
+  readonly module: Module;
+  /** Default: the configuration's. */
+  readonly optimizer?: TrainingConfig["optimizer"];
+  /** Whether it plays at a step; default: always. */
+  plays?(step: number): boolean;
+  /** As in `Trainable`. */
+  losses(inputs: Readonly<Record<string, Tensor>>, step: number): Losses;
+}
+
 /** A model as the trainer and the loop of `train` need it. */
 export interface Trainable<C extends TrainingConfig = TrainingConfig> {
   /** As configured. */
@@ -86,12 +100,14 @@ export interface Trainable<C extends TrainingConfig = TrainingConfig> {
   prepare?(batch: Batch, step: number): Readonly<Record<string, TypedArray>>;
   /**
    * What is minimised, a scalar, and other numbers for the log; runs inside `capture`. Named tensors of
-   * one axis are handed to `observe` and not logged.
+   * one axis are handed to `observe` and not logged. Missing if there are `players`.
    */
-  losses(
+  losses?(
     inputs: Readonly<Record<string, Tensor>>,
     step: number,
   ): Losses;
+  /** Parts of the network that train in turn within a step, each for itself; default: all for `losses`. */
+  readonly players?: readonly Player[];
   /** Steps of one stage replay one captured step; default: all the same. */
   stage?(step: number): string;
   /** Given the outputs of every step as soon as it is done, which costs a wait for the device. */
@@ -120,74 +136,140 @@ export interface Trainable<C extends TrainingConfig = TrainingConfig> {
 /** Outputs of steps that no log line has taken yet. */
 type Row = Readonly<Record<string, number>>;
 
-/** A model with what training adds to it. */
-export class Trainer<M extends Trainable = Trainable> {
-  /** What is trained. */
-  readonly model: M;
-  /** Updates the weights. */
+/** A player with what training adds to it. */
+class Part {
+  readonly player: Player;
+  /** Before the names of what it saves and logs; nothing if it is the only one. */
+  readonly prefix: string;
+  readonly parameters: readonly Tensor[];
   readonly optimizer: AdamW;
-  /** The moving average that samples are drawn with. */
+  /** Of its weights. */
   readonly ema: Ema;
-  /** Optimizer steps done. */
-  step = 0;
-  /** Seconds of training before, as far as a checkpoint tells. */
-  seconds = 0;
-  /** The moving average of what layers keep besides weights, such as running means. */
-  readonly #emaOfBuffers: Ema | undefined;
-  readonly #schedule: Schedule;
-  /** Captured when first needed, as the capture compiles the kernels. */
-  #captured: { stage: string; step: CapturedStep<string, string> } | undefined;
-  #rows: Row[] = [];
-  #unread = 0;
+  readonly schedule: Schedule;
+  readonly #clip: number;
 
-  /** Takes over the model's weights as they are. */
-  constructor(model: M) {
-    this.model = model;
-    const { optimizer, ema, steps } = model.config;
-    const { learningRate, betas, eps, weightDecay, warmupSteps, schedule } =
-      optimizer;
-    const named = model.network.namedParameters();
+  constructor(player: Player, { network, config }: Trainable, prefix: string) {
+    const { optimizer = config.optimizer, module } = player;
+    const { learningRate, betas, eps, weightDecay, warmupSteps } = optimizer;
+    this.player = player;
+    this.prefix = prefix;
+    this.#clip = optimizer.gradientClip || Infinity;
+    const own = new Set(module.parameters());
+    const named = Object.fromEntries(
+      Object.entries(network.namedParameters())
+        .filter(([, parameter]) => own.has(parameter)),
+    );
+    this.parameters = Object.values(named);
     this.optimizer = new AdamW(named, {
       learningRate,
       betas,
       eps,
       weightDecay,
     });
-    this.ema = new Ema(named, ema);
-    const buffers = model.network.namedBuffers();
-    if (Object.keys(buffers).length > 0) {
-      this.#emaOfBuffers = new Ema(buffers, ema);
-    }
-    const rest = schedule === "cosine"
-      ? schedules.warmupCosine(learningRate, { warmupSteps, totalSteps: steps })
+    this.ema = new Ema(named, config.ema);
+    const rest = optimizer.schedule === "cosine"
+      ? schedules.warmupCosine(learningRate, {
+        warmupSteps,
+        totalSteps: config.steps,
+      })
       : schedules.constant(learningRate);
-    this.#schedule = (step) =>
+    this.schedule = (step) =>
       step < warmupSteps ? learningRate * (step + 1) / warmupSteps : rest(step);
   }
 
-  /** Learning rate of a step, counted from 0. */
+  /** Whether it plays at a step. */
+  plays(step: number): boolean {
+    return this.player.plays?.(step) ?? true;
+  }
+
+  /** Takes one step; inside `capture`. */
+  train(
+    inputs: Readonly<Record<string, Tensor>>,
+    step: number,
+    storage: TrainingConfig["storage"],
+  ): Record<string, Tensor> {
+    const forward = () => this.player.losses(inputs, step);
+    const found = storage === "f16" ? autocast("f16", forward) : forward();
+    const slopes = gradients(found.loss, [...this.parameters]);
+    const { norm, scale } = clipScale(slopes, this.#clip);
+    this.optimizer.step(slopes, { scale, ema: this.ema });
+    const { loss, ...rest } = found;
+    return {
+      ...detached(rest),
+      ...prefixed(this.prefix, detached({ loss, grad_norm: norm })),
+    };
+  }
+}
+
+function detached(tensors: Readonly<Record<string, Tensor>>) {
+  return Object.fromEntries(
+    Object.entries(tensors).map(([name, value]) => [name, value.detach()]),
+  );
+}
+
+/** A model with what training adds to it. */
+export class Trainer<M extends Trainable = Trainable> {
+  /** What is trained. */
+  readonly model: M;
+  /** Optimizer steps done. */
+  step = 0;
+  /** Seconds of training before, as far as a checkpoint tells. */
+  seconds = 0;
+  readonly #parts: readonly Part[];
+  /** The moving average of what layers keep besides weights, such as running means. */
+  readonly #emaOfBuffers: Ema | undefined;
+  /** By stage; captured when first needed, as the capture compiles the kernels. */
+  readonly #captured = new Map<string, CapturedStep<string, string>>();
+  #rows: Row[] = [];
+  #unread = 0;
+
+  /** Takes over the model's weights as they are. */
+  constructor(model: M) {
+    this.model = model;
+    const { network, config, players } = model;
+    this.#parts = players
+      ? players.map((player) => new Part(player, model, `${player.name}_`))
+      : [
+        new Part(
+          {
+            name: "",
+            module: network,
+            losses: (inputs, step) => model.losses!(inputs, step),
+          },
+          model,
+          "",
+        ),
+      ];
+    const buffers = network.namedBuffers();
+    if (Object.keys(buffers).length > 0) {
+      this.#emaOfBuffers = new Ema(buffers, config.ema);
+    }
+  }
+
+  /** Learning rate of a step, counted from 0; of the first player. */
   learningRate(step: number): number {
-    return this.#schedule(step);
+    return this.#parts[0]!.schedule(step);
   }
 
   /** Memory and work of a step; undefined before the first. */
   get stepInfo(): CaptureInfo | undefined {
-    return this.#captured?.step.info;
+    return [...this.#captured.values()].at(-1)?.info;
   }
 
   /** One optimizer step on a batch. The device is only waited for where the model observes it. */
   async train(batch: Batch): Promise<void> {
-    const { model } = this;
-    const stage = model.stage?.(this.step) ?? "";
-    if (this.#captured?.stage !== stage) {
-      await this.#readRows();
-      this.#captured?.step.dispose();
-      this.#captured = { stage, step: this.#capture() };
+    const { model, step } = this;
+    const stage = [
+      model.stage?.(step),
+      ...this.#parts.map((part) => part.plays(step)),
+    ].join();
+    if (!this.#captured.has(stage)) this.#captured.set(stage, this.#capture());
+    for (const { optimizer, schedule } of this.#parts) {
+      optimizer.learningRate = schedule(step);
     }
-    this.optimizer.learningRate = this.learningRate(this.step);
     const { images, labels } = batch;
-    this.#captured.step.replay(
-      model.prepare?.(batch, this.step) ?? { images, labels },
+    this.#captured.get(stage)!.replay(
+      model.prepare?.(batch, step) ?? { images, labels },
     );
     this.#unread++;
     this.step++;
@@ -198,21 +280,13 @@ export class Trainer<M extends Trainable = Trainable> {
     const { model, step } = this;
     const { config, shape } = model;
     const n = config.batchSize;
-    const parameters = model.network.parameters();
-    const { gradientClip } = config.optimizer;
     return capture((inputs: Record<string, Tensor>) => {
-      const forward = () => model.losses(inputs, step);
-      const found = config.storage === "f16"
-        ? autocast("f16", forward)
-        : forward();
-      const slopes = gradients(found.loss, parameters);
-      const { norm, scale } = clipScale(slopes, gradientClip || Infinity);
-      this.optimizer.step(slopes, { scale, ema: this.ema });
-      this.#emaOfBuffers?.update();
-      const outputs: Record<string, Tensor> = { grad_norm: norm };
-      for (const [name, value] of Object.entries(found)) {
-        outputs[name] = value.detach();
+      const outputs: Record<string, Tensor> = {};
+      for (const part of this.#parts) {
+        if (!part.plays(step)) continue;
+        Object.assign(outputs, part.train(inputs, step, config.storage));
       }
+      this.#emaOfBuffers?.update();
       return outputs;
     }, {
       inputs: {
@@ -224,27 +298,29 @@ export class Trainer<M extends Trainable = Trainable> {
     });
   }
 
-  /** Means since the last call, of `loss`, `grad_norm` and what else the model logs; waits for the device. */
-  async takeLosses(): Promise<Record<string, number> & { loss: number }> {
+  /** Means since the last call, of losses, gradient norms and what else the model logs; waits for the device. */
+  async takeLosses(): Promise<Record<string, number>> {
     await this.#readRows();
     const rows = this.#rows.splice(0);
-    const names = Object.keys(rows[0] ?? { loss: NaN });
-    return Object.fromEntries(names.map((name) => [
-      name,
-      rows.reduce((sum, row) => sum + row[name]!, 0) / rows.length,
-    ])) as Record<string, number> & { loss: number };
+    const names = new Set(rows.flatMap((row) => Object.keys(row)));
+    return Object.fromEntries([...names].map((name) => {
+      const values = rows.flatMap((row) => row[name] ?? []);
+      return [name, values.reduce((sum, v) => sum + v, 0) / values.length];
+    }));
   }
 
   async #readRows(): Promise<void> {
     if (this.#unread === 0) return;
     this.#unread = 0;
-    for (const outputs of await this.#captured!.step.outputs()) {
-      this.model.observe?.(outputs);
-      this.#rows.push(Object.fromEntries(
-        Object.entries(outputs).flatMap(([name, values]) =>
-          values.length === 1 ? [[name, values[0]!]] : []
-        ),
-      ));
+    for (const captured of this.#captured.values()) {
+      for (const outputs of await captured.outputs()) {
+        this.model.observe?.(outputs);
+        this.#rows.push(Object.fromEntries(
+          Object.entries(outputs).flatMap(([name, values]) =>
+            values.length === 1 ? [[name, values[0]!]] : []
+          ),
+        ));
+      }
     }
   }
 
@@ -265,8 +341,12 @@ export class Trainer<M extends Trainable = Trainable> {
 
   /** Runs `body` while the network holds its moving average. */
   #averaged<T>(body: () => Promise<T>): Promise<T> {
-    const buffers = this.#emaOfBuffers;
-    return this.ema.withWeights(() => buffers?.withWeights(body) ?? body());
+    const averages = this.#parts.map(({ ema }) => ema);
+    if (this.#emaOfBuffers) averages.push(this.#emaOfBuffers);
+    return averages.reduce<() => Promise<T>>(
+      (inner, ema) => () => ema.withWeights(inner),
+      body,
+    )();
   }
 
   /** All that `restore` needs, as a safetensors file. */
@@ -275,9 +355,14 @@ export class Trainer<M extends Trainable = Trainable> {
     const { model } = this;
     return await saveSafetensors({
       ...model.network.stateDict("model."),
-      ...this.ema.stateDict("ema."),
-      ...this.#emaOfBuffers?.stateDict("ema_buffers."),
-      ...this.optimizer.stateDict("optimizer."),
+      ...Object.assign(
+        {},
+        ...this.#parts.map(({ prefix, ema, optimizer }) => ({
+          ...ema.stateDict(`${prefix}ema.`),
+          ...optimizer.stateDict(`${prefix}optimizer.`),
+        })),
+      ),
+      ...this.#emaOfBuffers?.stateDict("buffers_ema."),
       ...prefixed("extra.", model.extraState?.() ?? {}),
     }, {
       format: FORMAT,
@@ -306,9 +391,11 @@ export class Trainer<M extends Trainable = Trainable> {
     const { model } = this;
     const saved = readCheckpoint(bytes, path);
     model.network.loadStateDict(under("model.", saved.tensors));
-    this.ema.loadStateDict(under("ema.", saved.tensors));
-    this.#emaOfBuffers?.loadStateDict(under("ema_buffers.", saved.tensors));
-    this.optimizer.loadStateDict(under("optimizer.", saved.tensors));
+    for (const { prefix, ema, optimizer } of this.#parts) {
+      ema.loadStateDict(under(`${prefix}ema.`, saved.tensors));
+      optimizer.loadStateDict(under(`${prefix}optimizer.`, saved.tensors));
+    }
+    this.#emaOfBuffers?.loadStateDict(under("buffers_ema.", saved.tensors));
     model.restoreExtra?.(under("extra.", saved.tensors));
     for (const [name, generator] of Object.entries(model.rngs)) {
       generator.state = saved.rng[name]!;
@@ -323,7 +410,7 @@ export class Trainer<M extends Trainable = Trainable> {
 export interface Checkpoint {
   /** Name of the kind of model. */
   model: string;
-  /** `model.*`, `ema.*`, `optimizer.*` and `extra.*`. */
+  /** `model.*`, `ema.*`, `optimizer.*` (with the player's name before it, if there are several), and `extra.*`. */
   tensors: Record<string, HostTensor>;
   /** Steps done. */
   step: number;
@@ -389,11 +476,13 @@ export function weightsOf(
   ema: boolean,
 ): Record<string, HostTensor> {
   const weights = under("model.", tensors);
-  const { num_updates: _, ...averages } = {
-    ...under("ema_buffers.", tensors),
-    ...under("ema.", tensors),
-  };
-  return ema ? { ...weights, ...averages } : weights;
+  if (!ema) return weights;
+  // Those of players and of buffers have a word before.
+  for (const [name, value] of Object.entries(tensors)) {
+    const [, own] = /^(?:[a-z]+_)?ema\.(.*)$/.exec(name) ?? [];
+    if (own !== undefined && own in weights) weights[own] = value;
+  }
+  return weights;
 }
 
 /**

@@ -268,26 +268,33 @@ class Session {
   async log(): Promise<string> {
     const { trainer, config, dataset, run } = this;
     const { step } = trainer;
-    const { loss, ...rest } = await trainer.takeLosses();
+    const means = await trainer.takeLosses();
     const rate = this.#stepsOfLap * config.batchSize / this.watch.lap();
     this.#stepsOfLap = 0;
     await run.appendMetrics({
       step,
       epoch: Number((step * config.batchSize / dataset.length).toFixed(3)),
-      loss,
-      ...rest,
+      ...means,
       learning_rate: trainer.learningRate(step - 1),
       images_per_second: Number(rate.toFixed(2)),
     });
-    if (Number.isFinite(loss)) {
-      return `loss ${loss.toFixed(4)} · ${rate.toFixed(0)} images/s`;
+    const losses = Object.entries(means)
+      .filter(([name]) => /(^|_)loss$/.test(name));
+    const broken = losses.find(([, loss]) => !Number.isFinite(loss));
+    if (broken) {
+      throw new Error(
+        `Training broke down at step ${step}: the ${
+          broken[0].replace("_", " ")
+        } is ${broken[1]}. The last checkpoint is intact; ` +
+          `continue from it with a lower optimizer.learningRate in ${
+            run.file("config.yaml")
+          }`,
+      );
     }
-    throw new Error(
-      `Training broke down at step ${step}: the loss is ${loss}. The last checkpoint is intact; ` +
-        `continue from it with a lower optimizer.learningRate in ${
-          run.file("config.yaml")
-        }`,
-    );
+    const text = losses.map(([name, loss]) =>
+      `${name.replace("_", " ")} ${loss.toFixed(4)}`
+    ).join(" · ");
+    return `${text} · ${rate.toFixed(0)} images/s`;
   }
 
   /** Draws the grid of the present step, unless it is there or Ctrl-C comes first. */
@@ -344,8 +351,8 @@ class Session {
       if (await exists(path)) frames.push(await readPixels(path));
     }
     if (frames.length > 0) await saveGif(run.file("progress.gif"), frames);
-    const last = (await run.readMetrics()).findLast(({ loss }) =>
-      loss !== undefined
+    const last = (await run.readMetrics()).findLast((line) =>
+      line.images_per_second !== undefined
     );
     const summary = {
       model: config.model,
@@ -354,7 +361,9 @@ class Session {
       parameters: trainer.model.network.parameterCount,
       trainingSeconds: Number(this.watch.totalSeconds.toFixed(3)),
       imagesPerSecond: last?.images_per_second,
-      loss: last?.loss,
+      ...Object.fromEntries(
+        Object.entries(last ?? {}).filter(([name]) => /(^|_)loss$/.test(name)),
+      ),
       stepBytes: trainer.stepInfo?.arenaBytes,
       peakBytes: memory().peakBytes,
       adapter: deviceInfo().adapter,

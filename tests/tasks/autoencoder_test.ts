@@ -76,7 +76,7 @@ Deno.test("an autoencoder learns, and shows images above their reconstructions",
   await trainer.takeLosses();
   await trained(config, 70, trainer);
   const last = await trainer.takeLosses();
-  assert.ok(last.loss < first.loss - 0.2, `${first.loss} to ${last.loss}`);
+  assert.ok(last.loss! < first.loss! - 0.2, `${first.loss} to ${last.loss}`);
   assert.ok(last.mse! < first.mse!);
   await assertClose([last.kl_channel_0! + last.kl_channel_1!], [last.kl!]);
 

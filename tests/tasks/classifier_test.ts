@@ -84,7 +84,7 @@ Deno.test("a noisy classifier learns digits, and less where there is more noise"
     await trainer.train(batches.batch(step));
   }
   const { loss, accuracy } = await trainer.takeLosses();
-  assert.ok(loss < Math.log(10), `loss ${loss}`);
+  assert.ok(loss! < Math.log(10), `loss ${loss}`);
   assert.ok(accuracy! > 0.2 && accuracy! < 1, `accuracy ${accuracy}`);
   const found = (await model.evaluate({ test }, () => false))!;
   const quarters = [1, 2, 3, 4].map((i) => found[`test_accuracy_q${i}`]!);
