@@ -15,7 +15,7 @@ import type { Conv2d } from "../nn/conv2d.ts";
 import type { GroupNorm } from "../nn/group_norm.ts";
 import { gaussianKl } from "../nn/losses.ts";
 import { type ForwardOptions, Module, parameter } from "../nn/module.ts";
-import { zeros } from "../tensor/fill.ts";
+import { full } from "../tensor/fill.ts";
 import { requireThat } from "../tensor/kernel.ts";
 import type { Rng } from "../tensor/rng.ts";
 import type { Tensor } from "../tensor/tensor.ts";
@@ -44,6 +44,11 @@ export interface AutoencoderKlOptions {
   resBlocks?: number;
   /** Groups of every normalisation; defaults to 32. */
   groups?: number;
+  /**
+   * Where `loss.logvar` starts; defaults to 0. Far above what is reached, a large `klWeight` makes
+   * latents forget their images before they are learned.
+   */
+  logvarInit?: number;
 }
 
 /** A Gaussian per latent value. */
@@ -97,6 +102,7 @@ const DEFAULTS = {
   multipliers: [1, 2, 4],
   resBlocks: 2,
   groups: 32,
+  logvarInit: 0,
 };
 
 function resBlock(from: number, to: number, groups: number, rng: Rng) {
@@ -244,7 +250,7 @@ export class AutoencoderKl extends Module {
     this.decoder = new Decoder(sizes, rng);
     this.quant_conv = conv(2 * z, 2 * z, 1, rng);
     this.post_quant_conv = conv(z, z, 1, rng);
-    this.loss = { logvar: parameter(zeros([])) };
+    this.loss = { logvar: parameter(full([], sizes.logvarInit)) };
     this.latent_norm = new BatchNorm2d(z, {
       affine: false,
       eps: LATENT_EPS,

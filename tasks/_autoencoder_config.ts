@@ -13,6 +13,7 @@ export const autoencoder = z.strictObject({
   multipliers: z.array(count).min(1).default([1, 2]), // of `channels`, per level; f = 2^(levels - 1)
   resBlocks: count.default(1), // per level
   groups: count.default(8), // of every GroupNorm
+  logvarInit: z.number().default(0), // of the width that the loss learns; see AutoencoderKlOptions
 });
 
 /** What an autoencoder minimises. */
