@@ -86,15 +86,20 @@ export * from "./models/class_mixtures.ts";
 export * from "./models/classifiers.ts";
 export * from "./models/conv_denoiser.ts";
 export * from "./models/conv_vae.ts";
+export * from "./models/dcgan.ts";
 export * from "./models/denoiser.ts";
+export * from "./models/diff_augment.ts";
 export * from "./models/diffusion.ts";
 export * from "./models/diffusion_losses.ts";
 export * from "./models/dome_unet.ts";
 export * from "./models/edm.ts";
 export * from "./models/estimator.ts";
+export * from "./models/gan.ts";
+export * from "./models/gan_loss.ts";
 export * from "./models/gaussian_mixture.ts";
 export * from "./models/guidance.ts";
 export * from "./models/importance_sampler.ts";
+export * from "./models/keras_dcgan.ts";
 export * from "./models/layer_norm_unet.ts";
 export * from "./models/likelihood.ts";
 export * from "./models/noise_schedule.ts";
@@ -154,6 +159,11 @@ export * from "./nn/optimizers.ts";
 export * as schedules from "./nn/schedules.ts";
 export type { Schedule } from "./nn/schedules.ts";
 export { type Layer, Sequential } from "./nn/sequential.ts";
+export {
+  SpectralConv2d,
+  SpectralLayer,
+  SpectralLinear,
+} from "./nn/spectral_norm.ts";
 export { backward, checkpoint, gradients } from "./tensor/autograd.ts";
 export {
   capture,

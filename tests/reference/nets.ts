@@ -1,5 +1,5 @@
 /**
- * Cases of the group `nets`: whole networks, built of our layers with the sizes of the saved weights.
+ * Cases of the group `nets`: whole networks, with the sizes of the saved weights.
  *
  * @module
  */
@@ -16,10 +16,8 @@ import {
   type Values,
 } from "./case.ts";
 
-const { Conv2d, ConvTranspose2d, Module, Rng, Sequential } = d;
-
 /** Initial weights do not matter: all are overwritten. */
-const rng = new Rng(0);
+const rng = new d.Rng(0);
 
 type Shape = (name: string) => readonly number[];
 
@@ -50,78 +48,6 @@ function bound(
     elbo: d.mean(elbo),
     loss: d.mean(d.add(reconstruction, d.scale(kl, beta))),
   };
-}
-
-const HALVE = { stride: 2, padding: 1 };
-
-/** Widths of the generator between z and the image, from the image backwards: f, 2f, … */
-function widths(size: number, f: number): number[] {
-  return size === 28 ? [f, 2 * f] : [f, 2 * f, 4 * f];
-}
-
-class Generator extends Module {
-  readonly main: d.Sequential;
-
-  constructor({ size, z, features, channels }: Case["attrs"]) {
-    super();
-    const [first, ...rest] = widths(size, features).toReversed() as [number];
-    const up = { ...HALVE, bias: false };
-    const head = size === 28 ? 7 : 4;
-    const layers: d.Layer[] = [
-      new ConvTranspose2d(z, first, head, rng, { bias: false }),
-    ];
-    let width = first;
-    for (const next of [...rest, channels] as number[]) {
-      layers.push(new d.BatchNorm2d(width), d.relu);
-      layers.push(new ConvTranspose2d(width, next, 4, rng, up));
-      width = next;
-    }
-    this.main = new Sequential(...layers, d.tanh);
-  }
-
-  forward(z: Tensor): Tensor {
-    return this.main.forward(z, { training: true });
-  }
-}
-
-class Discriminator extends Module {
-  readonly main: d.Sequential;
-
-  constructor({ size, features, channels }: Case["attrs"]) {
-    super();
-    const leaky = (x: Tensor) => d.leakyRelu(x, 0.2);
-    const down = { ...HALVE, bias: false };
-    const [first, ...rest] = widths(size, features) as [number, ...number[]];
-    const layers: d.Layer[] = [
-      new Conv2d(channels, first, 4, rng, down),
-      leaky,
-    ];
-    let width = first;
-    for (const next of rest) {
-      layers.push(new Conv2d(width, next, 4, rng, down));
-      layers.push(new d.BatchNorm2d(next), leaky);
-      width = next;
-    }
-    const last = size === 28 ? 7 : 4;
-    layers.push(new Conv2d(width, 1, last, rng, { bias: false }));
-    this.main = new Sequential(...layers);
-  }
-
-  /** One logit per image. */
-  forward(x: Tensor): Tensor {
-    return d.flatten(this.main.forward(x, { training: true }), 0);
-  }
-}
-
-class Dcgan extends Module {
-  readonly G: Generator;
-  readonly D: Discriminator;
-
-  constructor(attrs: Case["attrs"]) {
-    super();
-    this.G = new Generator(attrs);
-    this.D = new Discriminator(attrs);
-  }
 }
 
 /** Builds the network of a case with its weights, whose names may differ from the network's. */
@@ -193,8 +119,19 @@ function compute(one: Case, arrays: Arrays): Computed {
       const net = build(new d.ConvVae(options, rng), one, arrays);
       return simple(net, bound(net, i, attrs.beta));
     }
-    case "dcgan":
-      return dcgan(build(new Dcgan(attrs), one, arrays), i.z!, i.real!);
+    case "dcgan": {
+      const { size, z: latent, features: f, channels: inChannels } = attrs;
+      const discriminatorChannels = size === 28
+        ? [f, 2 * f]
+        : [f, 2 * f, 4 * f];
+      const generatorChannels = discriminatorChannels.toReversed();
+      const options = {
+        ...{ size, inChannels, latent },
+        ...{ generatorChannels, discriminatorChannels },
+      };
+      const net = build(new d.Dcgan(options, rng), one, arrays);
+      return dcgan(net, d.flatten(i.z!, 1), i.real!);
+    }
     case "lenet": {
       if (attrs.activation !== "relu" || attrs.pool !== "max 2x2") {
         throw new Error(`There is no ${attrs.activation}, ${attrs.pool} lenet`);
@@ -248,17 +185,17 @@ function compute(one: Case, arrays: Arrays): Computed {
 }
 
 /** One round of a GAN, in the order in which the running statistics were made. */
-function dcgan(net: Dcgan, z: Tensor, real: Tensor): Computed {
+function dcgan(net: d.Dcgan, z: Tensor, real: Tensor): Computed {
   const against = (logits: Tensor, label: number) =>
     d.bceWithLogits(logits, d.full(logits.shape, label));
-  const fake = net.G.forward(z);
-  const d_real = net.D.forward(real);
-  const d_fake = net.D.forward(fake.detach());
-  const loss_d_real = against(d_real, 0.9);
-  const loss_d_fake = against(d_fake, 0);
-  const loss_d = d.add(loss_d_real, loss_d_fake);
-  const d_fake_for_g = net.D.forward(fake);
-  const loss_g = against(d_fake_for_g, 1);
+  const loss = d.nonSaturatingLoss({ real: 0.9 });
+  const inputs = { training: true };
+  const fake = net.G.forward(z, inputs);
+  const d_real = net.D.forward(real, inputs);
+  const d_fake = net.D.forward(fake.detach(), inputs);
+  const loss_d = loss.discriminator(d_real, d_fake);
+  const d_fake_for_g = net.D.forward(fake, inputs);
+  const loss_g = loss.generator(d_fake_for_g);
   const after = Object.fromEntries(
     Object.entries(net.namedBuffers())
       .map(([name, buffer]) => [`after.${name}`, buffer]),
@@ -270,8 +207,8 @@ function dcgan(net: Dcgan, z: Tensor, real: Tensor): Computed {
       d_real,
       d_fake,
       d_fake_for_g,
-      loss_d_real,
-      loss_d_fake,
+      loss_d_real: against(d_real, 0.9),
+      loss_d_fake: against(d_fake, 0),
       loss_d,
       loss_g,
       ...after,
