@@ -1,5 +1,11 @@
 import { deepEqual, equal, match, ok } from "node:assert/strict";
-import { countFlops, listDatasets, Rng, zeros } from "../../mod.ts";
+import {
+  countFlops,
+  GaussianDiffusion,
+  listDatasets,
+  Rng,
+  zeros,
+} from "../../mod.ts";
 import { listPresets, resolveConfig } from "../../tasks/_config.ts";
 import {
   DDPM_EXCLUSIVE,
@@ -173,6 +179,7 @@ Deno.test("presets as published have the defects that were published", async () 
   equal(clipped!.diffusion.maxBeta, 0.02);
   equal(right!.diffusion.maxBeta, undefined); // the schedule's own 0.999
   equal(clipped!.loss.firstTimestep, 1);
+  equal(new GaussianDiffusion(clipped!.diffusion).report().clippedBetas, 98);
   const layernorm = await resolve("ddpm-mnist-layernorm-as-published");
   equal(layernorm.diffusion.timesteps, 300);
   for (const timesteps of [500, 1500]) {
@@ -188,5 +195,24 @@ Deno.test("presets as published have the defects that were published", async () 
     });
     equal(scaled!.diffusion.schedule, "rescaled_linear");
     equal(scaled!.diffusion.timesteps, timesteps);
+  }
+});
+
+Deno.test("how much signal is left at the end is what the presets say", async () => {
+  const left: Record<string, string> = {
+    "ddpm-cifar10-cat-3xblocks-cosine-as-published": "3.2e-3",
+    "ddpm-cifar10-cat-3xblocks-cosine": "2.4e-9",
+    "ddpm-cifar10-cat-frog-500-timesteps-as-published": "6.4e-3",
+    "ddpm-cifar10-cat-frog-1000-timesteps-as-published": "4.0e-5",
+    "ddpm-cifar10-cat-frog-1500-timesteps-as-published": "2.6e-7",
+    "ddpm-cifar10-cat-frog-500-timesteps": "3.8e-5",
+    "ddpm-cifar10-cat-frog-1000-timesteps": "4.0e-5",
+    "ddpm-cifar10-cat-frog-1500-timesteps": "4.1e-5",
+    "ddpm-mnist-layernorm-as-published": "4.8e-2",
+  };
+  for (const [name, want] of Object.entries(left)) {
+    const process = new GaussianDiffusion((await resolve(name)).diffusion);
+    const { finalAlphaCumprod } = process.report();
+    equal(finalAlphaCumprod.toExponential(1), want, name);
   }
 });
