@@ -57,7 +57,7 @@ const GENERATOR_CHANNELS: Readonly<Record<number, readonly number[]>> = {
   32: DCGAN_GENERATORS_32.default,
   64: [512, 256, 128, 64],
 };
-const SLOPE = 0.2;
+const leaky = (x: Tensor) => leakyRelu(x, 0.2);
 const weightInit = normal(0, 0.02);
 const SCALED = { stride: 2, padding: 1 };
 
@@ -164,7 +164,6 @@ export class DcganDiscriminator extends GanDiscriminator {
     const layers: Layer[] = channels.flatMap((to, i) => {
       const from = channels[i - 1] ?? this.seenChannels;
       const conv = new Conv(from, to, 4, rng, { ...start, ...SCALED });
-      const leaky = (x: Tensor) => leakyRelu(x, SLOPE);
       return i > 0 && kind === "batch"
         ? [conv, norm(to, rng), leaky]
         : [conv, leaky];

@@ -10,6 +10,7 @@ import {
   gradients,
   hingeLoss,
   instanceNoise,
+  KerasDcgan,
   live,
   mul,
   nonSaturatingLoss,
@@ -127,6 +128,30 @@ Deno.test("Penalties have the right gradient in the critic", async () => {
     [a, w],
   );
   await assertGradient((a, w) => r1Penalty(critic(a, w), real), [a, w]);
+});
+
+Deno.test("gradientPenalty() reaches the weights of spectral and Keras discriminators", async () => {
+  const rng = new Rng(8);
+  const options = { size: 8, inChannels: 1, numClasses: 3 };
+  const real = rng.normal([2, 1, 8, 8]), fake = rng.normal([2, 1, 8, 8]);
+  const y = tensor([0, 2], undefined, "i32");
+  for (
+    const { D } of [
+      new Dcgan({ ...options, norm: "spectral" }, rng),
+      new KerasDcgan({ ...options, condition: "projection" }, rng),
+    ]
+  ) {
+    const judge = (x: Tensor) => D.forward(x, { y, training: true, rng });
+    const penalty = gradientPenalty(judge, real, fake, rng);
+    const named = Object.entries(D.namedParameters())
+      .filter(([name]) => /^(main|conv|fc).*weight/.test(name)); // no bias: it shifts kinks only
+    const slopes = gradients(penalty, named.map(([, weight]) => weight));
+    for (const [i, slope] of slopes.entries()) {
+      const values = await slope.data();
+      assert.ok(values.some((v) => v !== 0), named[i]![0]);
+      assert.ok(values.every(Number.isFinite), named[i]![0]);
+    }
+  }
 });
 
 Deno.test("gradientPenalty() brings the slope of a discriminator to 1, captured", async () => {
