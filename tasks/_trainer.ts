@@ -32,7 +32,7 @@ import type { Chart } from "./_plots.ts";
 import type { TrainingConfig } from "./_training_config.ts";
 
 /** Value of the metadata key `format` of a checkpoint. */
-const FORMAT = "denoise-run-1";
+export const FORMAT = "denoise-run-1";
 
 /** What describes the data to a model: stored in the checkpoint, so that sampling needs no flags. */
 export interface DataShape {

@@ -25,7 +25,12 @@ import { basename } from "./_path.ts";
 import { RunFolder, runName } from "./_run_folder.ts";
 import { taskInfo } from "./_tasks.ts";
 import { formatBytes } from "./_text.ts";
-import { type DataShape, prefixed, type Trainable } from "./_trainer.ts";
+import {
+  type DataShape,
+  FORMAT,
+  prefixed,
+  type Trainable,
+} from "./_trainer.ts";
 import type { TrainingConfig } from "./_training_config.ts";
 
 /** What `deno task import-weights` accepts. */
@@ -151,7 +156,7 @@ function checkpointOf(model: Trainable): Promise<Uint8Array<ArrayBuffer>> {
     ...model.network.stateDict("model."),
     ...prefixed("extra.", model.extraState?.() ?? {}),
   }, {
-    format: "denoise-run-1", // as `readCheckpoint` wants it
+    format: FORMAT,
     model: model.config.model,
     step: "0",
     seconds: "0",
