@@ -24,7 +24,6 @@ import {
   karrasSigmas,
   mean,
   mul,
-  narrow,
   noGrad,
   type NoiseLevel,
   reshape,
@@ -36,8 +35,6 @@ import {
   sampleHeun,
   scale,
   scope,
-  slerp,
-  stack,
   type Tensor,
   toBytes,
   vpEstimator,
@@ -46,6 +43,7 @@ import {
 } from "../mod.ts";
 import { philoxWords, toUnit } from "../tensor/philox.ts";
 import { AUTOENCODER_STREAM, buildAutoencoder } from "./_autoencoder.ts";
+import { between } from "./_between.ts";
 import { checkConfig } from "./_config.ts";
 import {
   type DdpmConfig,
@@ -468,7 +466,11 @@ export class DdpmModel implements Trainable<DdpmConfig> {
           y && options.classifier?.(y),
         );
         const start = interpolate
-          ? await this.#between(from, n, interpolate, seed)
+          ? await between((n, row) => this.#noise(n, seed, row), {
+            from,
+            n,
+            way: interpolate,
+          })
           : this.#noise(n, seed, first + from);
         const before = pieces.length * levels.length;
         const x = await this.#run(drawing, estimator, levels, start, {
@@ -496,29 +498,6 @@ export class DdpmModel implements Trainable<DdpmConfig> {
     const { channels, height, width } = this.noised;
     return new Rng(seed, STREAM.samples)
       .normalRows([n, channels, height, width], row);
-  }
-
-  /** Of all images on the ways between noises, `way` to a row, those from number `from` on. */
-  async #between(
-    from: number,
-    n: number,
-    way: number,
-    seed: number,
-  ): Promise<Tensor> {
-    const firstWay = Math.floor(from / way);
-    const ways = Math.ceil((from + n) / way) - firstWay;
-    const ends = this.#noise(2 * ways, seed, 2 * firstWay);
-    const [, ...image] = ends.shape as [number, ...number[]];
-    const pairs = reshape(ends, [ways, 2, ...image]);
-    const [a, b] = [0, 1].map((end) =>
-      reshape(narrow(pairs, 1, end, end + 1), [ways, ...image])
-    );
-    const steps: Tensor[] = [];
-    for (let j = 0; j < way; j++) {
-      steps.push(await slerp(a!, b!, way === 1 ? 0 : j / (way - 1)));
-    }
-    const all = reshape(stack(steps, 1), [ways * way, ...image]);
-    return narrow(all, 0, from - firstWay * way, from - firstWay * way + n);
   }
 
   /** Runs the sampler on one batch of standard normals. */

@@ -15,7 +15,12 @@ import {
 } from "./_cli.ts";
 import { type DdpmModel, type Drawing, loadDdpm } from "./_ddpm.ts";
 import { SAMPLER_NAMES } from "./_ddpm_config.ts";
-import { classFlag, defineGenerator, type drawFlags } from "./_generator.ts";
+import {
+  classFlag,
+  defineGenerator,
+  type drawFlags,
+  interpolateFlag,
+} from "./_generator.ts";
 import { RunFolder } from "./_run_folder.ts";
 
 const FLAGS = {
@@ -77,12 +82,7 @@ const FLAGS = {
     default: 1,
     description: "Factor of the classifier's gradient",
   },
-  interpolate: {
-    type: "integer",
-    min: 2,
-    placeholder: "N",
-    description: "Draw rows of N images, each on the way between two",
-  },
+  ...interpolateFlag,
 } as const satisfies FlagTable;
 
 type Flags = FlagValues<typeof FLAGS & typeof drawFlags>;

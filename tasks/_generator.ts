@@ -99,6 +99,16 @@ export const classFlag = {
   },
 } as const satisfies Flags;
 
+/** For kinds whose images follow from noise at the start alone. */
+export const interpolateFlag = {
+  interpolate: {
+    type: "integer",
+    min: 2,
+    placeholder: "N",
+    description: "Draw rows of N images, each on the way between two",
+  },
+} as const satisfies Flags;
+
 /** A kind of model that `sample` draws from. */
 export interface GeneratorKind<F extends Flags = Flags> {
   /** Flags of `sample` that it takes besides `drawFlags`. */

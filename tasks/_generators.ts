@@ -5,6 +5,7 @@
  */
 import { kebab, UsageError } from "./_cli.ts";
 import { ddpmGenerator } from "./_ddpm_generator.ts";
+import { ganGenerator } from "./_gan_generator.ts";
 import {
   drawFlags,
   type Generator,
@@ -17,12 +18,14 @@ import { readCheckpoint } from "./_trainer.ts";
 const GENERATORS: Readonly<Record<string, GeneratorKind>> = {
   ddpm: ddpmGenerator,
   joint: ddpmGenerator,
+  gan: ganGenerator,
 };
 
 /** All flags of `sample` that say what to draw and how. */
 export const generatorFlags = {
   ...drawFlags,
   ...ddpmGenerator.flags,
+  ...ganGenerator.flags,
 } as const;
 
 /**

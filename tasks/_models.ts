@@ -26,6 +26,13 @@ import {
   ddpmPresetOf,
   ddpmSchema,
 } from "./_ddpm_config.ts";
+import { GanModel } from "./_gan.ts";
+import {
+  GAN_EXCLUSIVE,
+  GAN_PRESET_PREFIX,
+  ganPresetOf,
+  ganSchema,
+} from "./_gan_config.ts";
 import { JointModel } from "./_joint.ts";
 import {
   JOINT_EXCLUSIVE,
@@ -99,6 +106,13 @@ export const MODELS: Readonly<Record<string, ModelKind>> = {
     presetOf: autoencoderPresetOf,
     next: "probe",
     create: (config, shape) => new AutoencoderModel(config, shape),
+  }),
+  gan: kind<typeof ganSchema>({
+    schema: ganSchema,
+    exclusive: GAN_EXCLUSIVE,
+    presetPrefix: GAN_PRESET_PREFIX,
+    presetOf: ganPresetOf,
+    create: (config, shape) => asUsage(() => new GanModel(config, shape)),
   }),
   joint: kind<typeof jointSchema>({
     schema: jointSchema,

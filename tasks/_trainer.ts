@@ -112,6 +112,14 @@ export interface Trainable<C extends TrainingConfig = TrainingConfig> {
   stage?(step: number): string;
   /** Given the outputs of every step as soon as it is done, which costs a wait for the device. */
   observe?(outputs: Readonly<Record<string, TypedArray>>): void;
+  /** Given the means of every line of the log: further numbers for it, and warnings for people. */
+  watch?(
+    step: number,
+    means: Readonly<Record<string, number>>,
+  ): {
+    readonly numbers: Readonly<Record<string, number>>;
+    readonly warnings: readonly string[];
+  };
   /** What else a checkpoint holds. */
   extraState?(): Record<string, HostTensor>;
   /** Takes over what `extraState` gave. */

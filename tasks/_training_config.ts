@@ -13,7 +13,7 @@ export const share = z.number().min(0).max(1);
 export const belowOne = z.number().min(0).lt(1);
 
 /** AdamW; with `weightDecay` 0 it is Adam. */
-const optimizer = z.strictObject({
+export const optimizer = z.strictObject({
   learningRate: z.number().gt(0).default(2e-4),
   weightDecay: z.number().min(0).default(0),
   betas: z.tuple([belowOne, belowOne]).default([0.9, 0.999]),

@@ -271,13 +271,18 @@ class Session {
     const means = await trainer.takeLosses();
     const rate = this.#stepsOfLap * config.batchSize / this.watch.lap();
     this.#stepsOfLap = 0;
+    const watched = trainer.model.watch?.(step, means);
     await run.appendMetrics({
       step,
       epoch: Number((step * config.batchSize / dataset.length).toFixed(3)),
       ...means,
+      ...watched?.numbers,
       learning_rate: trainer.learningRate(step - 1),
       images_per_second: Number(rate.toFixed(2)),
     });
+    for (const warning of watched?.warnings ?? []) {
+      this.say(`warning: ${warning}`);
+    }
     const losses = Object.entries(means)
       .filter(([name]) => /(^|_)loss$/.test(name));
     const broken = losses.find(([, loss]) => !Number.isFinite(loss));
