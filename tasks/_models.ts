@@ -45,6 +45,15 @@ import { checkImageSize } from "./_network_config.ts";
 import type { TaskName } from "./_tasks.ts";
 import type { DataShape, Trainable } from "./_trainer.ts";
 import type { TrainingConfig } from "./_training_config.ts";
+import { VaeModel } from "./_vae.ts";
+import {
+  CONV_VAE_PRESET_PREFIX,
+  convVaePresetOf,
+  VAE_EXCLUSIVE,
+  VAE_PRESET_PREFIX,
+  vaePresetOf,
+  vaeSchema,
+} from "./_vae_config.ts";
 
 /** What `train` needs to know of a kind of model. */
 export interface ModelKind<S extends z.ZodObject = z.ZodObject> {
@@ -75,6 +84,14 @@ function kind<S extends z.ZodObject>(
 ): ModelKind {
   return it as unknown as ModelKind;
 }
+
+const vae = kind<typeof vaeSchema>({
+  schema: vaeSchema,
+  exclusive: VAE_EXCLUSIVE,
+  presetPrefix: VAE_PRESET_PREFIX,
+  presetOf: vaePresetOf,
+  create: (config, shape) => asUsage(() => new VaeModel(config, shape)),
+});
 
 /** By the name in `deno task train NAME`. */
 export const MODELS: Readonly<Record<string, ModelKind>> = {
@@ -125,4 +142,10 @@ export const MODELS: Readonly<Record<string, ModelKind>> = {
       return model;
     },
   }),
+  vae,
+  "conv-vae": {
+    ...vae,
+    presetPrefix: CONV_VAE_PRESET_PREFIX,
+    presetOf: convVaePresetOf,
+  },
 };
