@@ -4,13 +4,14 @@
  * @module
  */
 import {
-  AdmClassifier,
+  add,
   argMax,
   Batches,
   cast,
   countFlops,
   crossEntropy,
   type Dataset,
+  diffAugment,
   equal,
   GaussianDiffusion,
   type HostTensor,
@@ -18,6 +19,7 @@ import {
   noGrad,
   Rng,
   scope,
+  sub,
   type Tensor,
   tensor,
   turn,
@@ -28,6 +30,11 @@ import {
   type ClassifierConfig,
   classifierSchema,
 } from "./_classifier_config.ts";
+import {
+  buildClassifier,
+  type ClassifierNetwork,
+  scoresOf,
+} from "./_classifier_networks.ts";
 import { checkConfig } from "./_config.ts";
 import type { Chart } from "./_plots.ts";
 import {
@@ -43,6 +50,7 @@ const STREAM = {
   timesteps: 2,
   noise: 3,
   dropout: 4,
+  shift: 5,
   evaluation: 10,
 } as const;
 /** Images that go through the network at once while evaluating. */
@@ -70,16 +78,28 @@ function accuracyOf(logits: Tensor, labels: Tensor): Tensor {
   return mean(equal(found, cast(labels, "f32")));
 }
 
+/** Moves every image by a draw of its own; what comes in is black, -1. */
+function shifted(x: Tensor, share: number, rng: Rng): Tensor {
+  const moved = diffAugment(add(x, 1), rng, {
+    color: 0,
+    cutout: 0,
+    translation: share,
+  });
+  return sub(moved, 1);
+}
+
 /** Network and noise of a configuration. */
 export class ClassifierModel implements Trainable<ClassifierConfig> {
   readonly charts = CHARTS;
   readonly config: ClassifierConfig;
   readonly shape: DataShape;
   /** Scores the classes. */
-  readonly network: AdmClassifier;
+  readonly network: ClassifierNetwork;
   /** The noise that it is trained with, if `noisy`; else only its first timestep counts. */
   readonly diffusion: GaussianDiffusion;
-  readonly rngs: Readonly<Record<"timesteps" | "noise" | "dropout", Rng>>;
+  readonly rngs: Readonly<
+    Record<"timesteps" | "noise" | "dropout" | "shift", Rng>
+  >;
   /** Test accuracies by noise at the last evaluation, and the checksum of the data. */
   #found?: { accuracies: number[]; checksum: string };
 
@@ -96,21 +116,21 @@ export class ClassifierModel implements Trainable<ClassifierConfig> {
           `${width} × ${height} of ${classNames.length}`,
       );
     }
-    const { seed, diffusion, adm } = config;
+    const { seed, diffusion } = config;
     this.config = config;
     this.shape = shape;
     // Nothing is predicted of the noise, so a schedule may end with no signal left.
     this.diffusion = new GaussianDiffusion({ ...diffusion, prediction: "x0" });
-    this.network = new AdmClassifier({
-      ...adm!,
-      inChannels: channels,
-      imageSize: height,
-      numClasses: classNames.length,
-    }, new Rng(seed, STREAM.weights));
+    this.network = buildClassifier(
+      config,
+      { channels, size: height, numClasses: classNames.length },
+      new Rng(seed, STREAM.weights),
+    );
     this.rngs = {
       timesteps: new Rng(seed, STREAM.timesteps),
       noise: new Rng(seed, STREAM.noise),
       dropout: new Rng(seed, STREAM.dropout),
+      shift: new Rng(seed, STREAM.shift),
     };
   }
 
@@ -118,24 +138,25 @@ export class ClassifierModel implements Trainable<ClassifierConfig> {
    * Scores of the classes; differentiable in `x`.
    *
    * @param x As noisy as `t` says, `[N, C, H, W]`.
-   * @param t Timesteps of `diffusion`, f32 `[N]`; need not be whole.
+   * @param t Timesteps of `diffusion`, f32 `[N]`; need not be whole. Only ADM looks at them.
    * @returns `[N, classes]`.
    */
   logits(x: Tensor, t: Tensor): Tensor {
-    return this.network.forward(x, t);
+    return scoresOf(this.network, x, t);
   }
 
   losses({ images, labels }: Readonly<Record<string, Tensor>>) {
     const { config, diffusion, network, rngs } = this;
-    const { batchSize: n } = config;
+    const { batchSize: n, augment: { shift } } = config;
     const inputs = { training: true, rng: rngs.dropout };
-    let x = images!, told = zeros([n]);
+    let x = shift > 0 ? shifted(images!, shift, rngs.shift) : images!;
+    let told = zeros([n]);
     if (config.noisy) {
       const t = rngs.timesteps.integers([n], 0, diffusion.timesteps);
       x = diffusion.diffuse(x, t, rngs.noise).xt;
       told = diffusion.times(t, n);
     }
-    const logits = network.forward(x, told, inputs);
+    const logits = scoresOf(network, x, told, inputs);
     return {
       loss: crossEntropy(logits, labels!),
       accuracy: accuracyOf(logits.detach(), labels!),
@@ -246,7 +267,11 @@ export class ClassifierModel implements Trainable<ClassifierConfig> {
     const { accuracies, test_checksum: words } = state;
     if (!accuracies || !words) return;
     this.#found = {
-      accuracies: [...accuracies.data],
+      // f32 holds no more digits than these.
+      accuracies: Array.from(
+        accuracies.data,
+        (value) => Number(value.toPrecision(7)),
+      ),
       checksum: new Uint8Array(
         (words.data as Int32Array<ArrayBuffer>).slice().buffer,
       ).toHex(),

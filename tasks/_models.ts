@@ -63,8 +63,8 @@ export interface ModelKind<S extends z.ZodObject = z.ZodObject> {
   readonly exclusive: Exclusive;
   /** What the names of its presets begin with. */
   readonly presetPrefix: string;
-  /** The preset for a data set, if none is asked for. */
-  presetOf(dataset: string): string;
+  /** The preset for a data set, if none is asked for; `noisy` as in `train --noisy`. */
+  presetOf(dataset: string, noisy?: boolean): string;
   /** The task that shows more of a run; default: `sample`. */
   readonly next?: TaskName;
   /**

@@ -127,7 +127,8 @@ async function newConfig(
   const { schema, exclusive, presetPrefix } = kind;
   const resolved = await resolveConfig({
     schema,
-    preset: flags.preset ?? kind.presetOf(flags.dataset ?? "digits"),
+    preset: flags.preset ??
+      kind.presetOf(flags.dataset ?? "digits", flags.noisy),
     presetPrefix,
     configFile: config,
     sets: flags.set,

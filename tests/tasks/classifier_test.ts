@@ -34,7 +34,7 @@ import { inFolder, run } from "./_subprocess.ts";
 
 const CLASSIFIER = {
   schema: classifierSchema,
-  preset: "classifier-digits",
+  preset: "classifier-digits-noisy",
   presetPrefix: CLASSIFIER_PRESET_PREFIX,
   exclusive: CLASSIFIER_EXCLUSIVE,
 };
@@ -44,7 +44,6 @@ function tiny(...sets: string[]): Promise<ClassifierConfig> {
   return resolveConfig({
     ...CLASSIFIER,
     sets: [
-      "noisy=true",
       "steps=60",
       "batchSize=32",
       "adm.attentionResolutions=[]",
@@ -68,9 +67,73 @@ const SHAPE: DataShape = {
 Deno.test("every classifier preset fits the schema, and each data set has its own", async () => {
   for (const preset of await listPresets(CLASSIFIER_PRESET_PREFIX)) {
     const config = await resolveConfig({ ...CLASSIFIER, preset });
-    assert.equal(classifierPresetOf(config.dataset), preset);
+    const { dataset, noisy } = config;
+    assert.equal(classifierPresetOf(dataset, noisy), preset);
   }
   assert.equal(classifierPresetOf("folder:cats"), "classifier-cifar10");
+});
+
+Deno.test("presets for clean images build the published networks", async () => {
+  const parameters: Record<string, number> = {
+    "classifier-mnist": 61_706,
+    "classifier-fashion-mnist": 61_706,
+    "classifier-cifar10": 269_722,
+    "classifier-digits": 15_626,
+  };
+  for (const [preset, count] of Object.entries(parameters)) {
+    const config = await resolveConfig({ ...CLASSIFIER, preset });
+    const side = { mnist: 28, "fashion-mnist": 28, cifar10: 32, digits: 8 }[
+      config.dataset
+    ]!;
+    const { network } = new ClassifierModel(config, {
+      ...SHAPE,
+      channels: config.dataset === "cifar10" ? 3 : 1,
+      height: side,
+      width: side,
+    });
+    assert.equal(network.parameterCount, count, preset);
+    network.dispose();
+  }
+});
+
+Deno.test("sections choose the network, and the last one given counts", async () => {
+  const parameters: Record<string, number> = {
+    "lenet.padding=0": 44_426,
+    "cnn={}": 159_254,
+    "resnet.depth=8": 75_290 - 2 * 9 * 16, // of the second and third channel
+  };
+  for (const [set, count] of Object.entries(parameters)) {
+    const config = await resolveConfig({
+      ...CLASSIFIER,
+      preset: "classifier-mnist",
+      sets: [set],
+    });
+    const shape = { ...SHAPE, height: 28, width: 28 };
+    const { network } = new ClassifierModel(config, shape);
+    assert.equal(network.parameterCount, count, set);
+    network.dispose();
+  }
+});
+
+Deno.test("a classifier learns digits in seconds, with shifts too", async () => {
+  const train = loadDigits(), test = loadDigits("test");
+  for (const shift of [0, 0.125]) {
+    const config = await resolveConfig({
+      ...CLASSIFIER,
+      preset: "classifier-digits",
+      sets: ["steps=250", `augment.shift=${shift}`],
+    });
+    const model = new ClassifierModel(config, shapeOf(train));
+    const trainer = new Trainer(model);
+    const batches = new Batches(train, { batchSize: 64, seed: 0 });
+    while (trainer.step < config.steps) {
+      await trainer.train(batches.batch(trainer.step));
+      if (trainer.step % config.logEvery === 0) await trainer.takeLosses();
+    }
+    const { test_accuracy: accuracy } =
+      (await trainer.evaluate({ train, test }, () => false))!;
+    assert.ok(accuracy! > (shift ? 0.7 : 0.9), `${shift}: ${accuracy}`);
+  }
 });
 
 Deno.test("a noisy classifier learns digits, and less where there is more noise", async () => {
@@ -283,6 +346,26 @@ Deno.test("train classifier reports test accuracy, also when a finished run is r
       [["train", "classifier", "--conditional"], /Unknown key "conditional"/],
       [["train", "ddpm", "--noisy"], /Unknown key "noisy"/],
       [["train", "classifier", "--class", "3"], /at least 2 classes/],
+      [
+        ["train", "classifier", "--noisy", "--preset", "classifier-digits"],
+        /noisy must be false, as lenet cannot be told .*: given --noisy/,
+      ],
+      [
+        ["train", "classifier", "--set", "lenet.padding=0"],
+        /leave a pixel: size is 8/,
+      ],
+      [
+        ["train", "classifier", "--set", "lenet.depth=2"],
+        /Unknown key "lenet.depth"/,
+      ],
+      [
+        ["train", "classifier", "--set", "resnet.depth=9"],
+        /resnet.depth must be 8, 14, 20/,
+      ],
+      [
+        ["train", "classifier", "--set", "cnn={}", "--set", "resnet={}"],
+        /Give only one of --set cnn=.* and --set resnet=/,
+      ],
       [
         ["train", "classifier", "--set", "adm.multipliers=[1, 1, 1, 1, 1]"],
         /imageSize must be divisible by 16/,

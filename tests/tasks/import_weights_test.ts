@@ -432,7 +432,7 @@ Deno.test("import-weights takes a classifier too, under its own permissions", as
         ...tasks["import-weights"].split(" ").slice(1),
         `${folder}/c.safetensors`,
         "--preset",
-        "classifier-digits",
+        "classifier-digits-noisy",
         "--set",
         `adm=${JSON.stringify(config)}`,
         "--json",
