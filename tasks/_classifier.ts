@@ -42,6 +42,7 @@ import {
   loadWeights,
   readCheckpoint,
   type Trainable,
+  under,
 } from "./_trainer.ts";
 
 /** Streams of the run's seed; evaluation has one per quarter of the timesteps from its own on. */
@@ -314,5 +315,7 @@ export function loadClassifier(
   const config = checkConfig(classifierSchema, checkpoint.config, path);
   const model = new ClassifierModel(config, checkpoint.shape);
   loadWeights(model.network, checkpoint, ema);
+  // Accuracies are those of the averages.
+  if (ema) model.restoreExtra(under("extra.", checkpoint.tensors));
   return { model, step: checkpoint.step };
 }

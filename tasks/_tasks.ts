@@ -45,6 +45,7 @@ export const TASKS = [
       "deno task train autoencoder --out runs/autoencoder",
       "deno task train ddpm --set latent.autoencoder=runs/autoencoder",
       "deno task train ddpm --resume runs/mine",
+      "deno task train classifier --dataset mnist",
       "deno task train classifier --noisy",
     ],
   },
@@ -65,6 +66,11 @@ export const TASKS = [
       "deno task import-weights edm.pt --preset ddpm-cifar10-edm",
       "deno task import-weights 64x64_diffusion.pt --preset ddpm-imagenet64-adm --class-names names.txt",
     ],
+  },
+  {
+    name: "export-weights",
+    summary: "Writes the weights of a run alone to a safetensors file",
+    examples: ["deno task export-weights runs/mine mine.safetensors"],
   },
   {
     name: "evaluate",
