@@ -39,7 +39,7 @@ import {
 } from "../mod.ts";
 import { between } from "./_between.ts";
 import { checkConfig } from "./_config.ts";
-import { type GanConfig, ganSchema } from "./_gan_config.ts";
+import { CHANGES, type GanConfig, ganSchema } from "./_gan_config.ts";
 import type { Chart } from "./_plots.ts";
 import {
   type DataShape,
@@ -258,10 +258,9 @@ export class GanModel implements Trainable<GanConfig> {
     const { diffAugment: changes, instanceNoise: strength } = this.config;
     let x = images;
     if (changes.length > 0) {
-      const left = ["color", "translation", "cutout"] as const;
-      const off = left.filter((change) => !changes.includes(change))
-        .map((change) => [change, 0]);
-      x = diffAugment(x, this.rngs.augment, Object.fromEntries(off));
+      const off = CHANGES.filter((change) => !changes.includes(change));
+      const strengths = Object.fromEntries(off.map((change) => [change, 0]));
+      x = diffAugment(x, this.rngs.augment, strengths);
     }
     if (strength > 0) {
       const std = live(() => this.#noiseAt(this.#step));

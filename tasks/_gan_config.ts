@@ -19,6 +19,9 @@ const LAYERS = Object.keys(
   DCGAN_GENERATORS_32,
 ) as (keyof typeof DCGAN_GENERATORS_32)[];
 
+/** What `diffAugment` can do to images. */
+export const CHANGES = ["color", "translation", "cutout"] as const;
+
 /** What all families have. */
 const common = {
   latent: count.default(100), // numbers that an image is made from
@@ -82,7 +85,7 @@ export const ganSchema = z.strictObject({
     gradientClip: z.number().min(0).optional(),
   }).prefault({}),
   instanceNoise: z.number().min(0).default(0), // standard deviation at first, linearly to 0
-  diffAugment: z.array(z.enum(["color", "translation", "cutout"])).default([]),
+  diffAugment: z.array(z.enum(CHANGES)).default([]),
   samples: z.strictObject({ count: count.default(64) }).prefault({}),
 }).superRefine((config, context) => {
   const wrong = (path: string[], message: string) =>

@@ -47,6 +47,7 @@ export const TASKS = [
       "deno task train ddpm --resume runs/mine",
       "deno task train classifier --dataset mnist",
       "deno task train classifier --noisy",
+      "deno task train gan --dataset mnist",
     ],
   },
   {
