@@ -13,12 +13,14 @@ import {
   type GeneratorSource,
 } from "./_generator.ts";
 import { readCheckpoint } from "./_trainer.ts";
+import { vaeGenerator } from "./_vae_generator.ts";
 
 /** By the name of the model in a checkpoint. */
 const GENERATORS: Readonly<Record<string, GeneratorKind>> = {
   ddpm: ddpmGenerator,
   joint: ddpmGenerator,
   gan: ganGenerator,
+  vae: vaeGenerator,
 };
 
 /** All flags of `sample` that say what to draw and how. */
@@ -26,6 +28,7 @@ export const generatorFlags = {
   ...drawFlags,
   ...ddpmGenerator.flags,
   ...ganGenerator.flags,
+  ...vaeGenerator.flags,
 } as const;
 
 /**

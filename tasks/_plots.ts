@@ -138,13 +138,12 @@ export function curvesSvg(
       },
     },
   };
-  return render({
+  return chartSvg({
     title: options.title,
     data: { values: rows },
     ...(drawsRate
       ? { vconcat: [main, rate], resolve: { scale: { x: "shared" } } }
       : main),
-    config: CONFIG,
   });
 }
 
@@ -169,7 +168,15 @@ const CONFIG = {
   legend: { labelFontSize: 11 },
 };
 
-async function render(spec: Record<string, unknown>): Promise<string> {
+/**
+ * Draws a chart in the style of all.
+ *
+ * @param spec As Vega-Lite takes it, without `config`.
+ * @returns An SVG document.
+ */
+export async function chartSvg(
+  spec: Readonly<Record<string, unknown>>,
+): Promise<string> {
   // Computed, so that `deno` fetches the packages only when something is drawn.
   const names = ["npm:vega@6.4.0", "npm:vega-lite@6.5.0"];
   const [vega, vegaLite] = await Promise.all([
@@ -177,7 +184,7 @@ async function render(spec: Record<string, unknown>): Promise<string> {
     import(names[1]!) as Promise<typeof import("npm:vega-lite@6.5.0")>,
   ]);
   const compiled = vegaLite.compile(
-    spec as unknown as Parameters<typeof vegaLite.compile>[0],
+    { ...spec, config: CONFIG } as Parameters<typeof vegaLite.compile>[0],
   );
   const view = new vega.View(vega.parse(compiled.spec), { renderer: "none" });
   try {

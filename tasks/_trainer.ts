@@ -29,6 +29,7 @@ import {
   type TypedArray,
 } from "../mod.ts";
 import type { Chart } from "./_plots.ts";
+import type { RunFolder } from "./_run_folder.ts";
 import type { TrainingConfig } from "./_training_config.ts";
 
 /** Value of the metadata key `format` of a checkpoint. */
@@ -137,6 +138,8 @@ export interface Trainable<C extends TrainingConfig = TrainingConfig> {
     data: { readonly train: Dataset; readonly test: Dataset },
     isCancelled: () => boolean,
   ): Promise<Record<string, number> | undefined>;
+  /** Draws what it has learned into the folder of its run, once training is over. */
+  figures?(run: RunFolder, train: Dataset): Promise<void>;
   /** What the summary says besides. */
   summary?(): Record<string, unknown>;
 }
@@ -345,6 +348,11 @@ export class Trainer<M extends Trainable = Trainable> {
     return this.#averaged(async () =>
       await this.model.evaluate?.(data, isCancelled)
     );
+  }
+
+  /** `model.figures` with the moving average for weights. */
+  figures(run: RunFolder, train: Dataset): Promise<void> {
+    return this.#averaged(async () => await this.model.figures?.(run, train));
   }
 
   /** Runs `body` while the network holds its moving average. */

@@ -44,6 +44,7 @@ import { spread } from "./_autoencoder.ts";
 import { checkConfig } from "./_config.ts";
 import { inTurn } from "./_generator.ts";
 import type { Chart } from "./_plots.ts";
+import type { RunFolder } from "./_run_folder.ts";
 import {
   type DataShape,
   loadWeights,
@@ -53,6 +54,7 @@ import {
   type Trainable,
 } from "./_trainer.ts";
 import { type VaeConfig, vaeSchema } from "./_vae_config.ts";
+import { saveFigures } from "./_vae_figures.ts";
 
 /** Streams of the run's seed, or of that of `sample`. */
 export const VAE_STREAM = {
@@ -62,6 +64,8 @@ export const VAE_STREAM = {
   evaluation: 44,
   pictured: 45,
   samples: 46,
+  mixture: 47,
+  draws: 1_000, // and one more for each image
 } as const;
 /** Images that go through the decoder at once while evaluating. */
 const BATCH = 512;
@@ -260,7 +264,8 @@ export class VaeModel implements Trainable<VaeConfig> {
       : `of width ${sigma}`;
     return [
       `Latents: ${latent}; likelihood: ${type} ${width}; beta ${beta}` +
-      (warmupSteps > 0 ? ` after ${warmupSteps} steps` : ""),
+      (warmupSteps > 0 ? ` after ${warmupSteps} steps` : "") +
+      (latent === 2 ? "" : "; their plane is drawn of 2 alone"),
     ];
   }
 
@@ -345,13 +350,14 @@ export class VaeModel implements Trainable<VaeConfig> {
     return toBytes(data);
   }
 
-  /** q(z | x) of images: means, and logarithms of variances. */
-  posterior(images: Tensor, labels: Tensor): Posterior {
-    const rng = new Rng(this.config.seed, VAE_STREAM.evaluation);
-    return this.network.vae.encode(
-      this.#seen(images, rng),
-      this.#told(labels),
-    );
+  /** q(z | x) of images in [-1, 1]; `rng` makes them binary, if it is drawn which are. */
+  posterior(images: Tensor, labels: Tensor, rng: Rng): Posterior {
+    const x = this.#seen(images, rng);
+    return this.network.vae.encode(x, this.#told(labels));
+  }
+
+  figures(run: RunFolder, train: Dataset): Promise<void> {
+    return saveFigures(run, this, train);
   }
 
   /**

@@ -347,10 +347,11 @@ class Session {
     });
   }
 
-  /** Draws the curves and the animation; writes the summary and returns it. */
+  /** Draws the curves, the model's own figures and the animation; writes the summary and returns it. */
   async finish(): Promise<Record<string, unknown>> {
     const { trainer, run, config } = this;
     for (const chart of trainer.model.charts) await saveChart(run, chart);
+    await trainer.figures(run, this.dataset);
     const frames = [];
     for (let step = 1; step <= trainer.step; step++) {
       const path = run.samplesPath(step);
