@@ -103,6 +103,7 @@ export * from "./models/keras_dcgan.ts";
 export * from "./models/layer_norm_unet.ts";
 export * from "./models/likelihood.ts";
 export * from "./models/noise_schedule.ts";
+export * from "./models/pretrained_lenet.ts";
 export * from "./models/samplers.ts";
 export { slerp } from "./models/slerp.ts";
 export * from "./models/song_unet.ts";

@@ -40,6 +40,7 @@ console.log(JSON.stringify({
 async function importFrom(
   script: (host: string) => string,
   env: Record<string, string> = {},
+  permissions: (host: string) => string[] = () => [],
 ) {
   const requested: string[] = [];
   const server = Deno.serve(
@@ -65,6 +66,7 @@ async function importFrom(
           "--no-prompt",
           `--allow-import=${host}`,
           ...Object.keys(env).map((variable) => `--allow-env=${variable}`),
+          ...permissions(host),
           "main.ts",
         ],
         cwd: folder,
@@ -112,6 +114,20 @@ Deno.test("imported over HTTP, it computes on the CPU's threads when that is ask
   assert.equal(result.executor, "cpu");
   assert.deepEqual(result.product, [[19, 22], [43, 50]]);
   assert.ok(result.last < result.first / 2);
+});
+
+Deno.test("imported over HTTP, pretrained weights come from where mod.ts does", async () => {
+  const { success, stdout, stderr, requested } = await importFrom(
+    (host) => `
+      import { pretrainedLeNet } from "http://${host}/mod.ts";
+      console.log((await pretrainedLeNet("mnist")).accuracy);
+    `,
+    {},
+    (host) => [`--allow-net=${host}`],
+  );
+  assert.ok(success, stderr);
+  assert.ok(Number(stdout) > 0.99, stdout);
+  assert.ok(requested.includes("/models/weights/lenet-mnist.safetensors"));
 });
 
 Deno.test("mod.ts reaches only relative, node: and fully-qualified npm: modules", async () => {

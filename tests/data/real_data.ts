@@ -14,6 +14,15 @@ import {
   type Split,
 } from "../../datasets/dataset.ts";
 import { loadDataset, type NamedDataset } from "../../datasets/load.ts";
+import {
+  argMax,
+  noGrad,
+  normalize,
+  PRETRAINED_LENETS,
+  pretrainedLeNet,
+  scope,
+  tensor,
+} from "../../mod.ts";
 
 /** What one split of a data set must be. Statistics are of pixels / 255, per channel. */
 interface Expected {
@@ -136,6 +145,9 @@ export async function main(dataDir: string): Promise<number> {
         `${dataset.length} images in ${timeMs} ms`,
       );
       checkDataset(checks, what, dataset, expected);
+      if (expected.split === "test") {
+        await checkLeNet(checks, dataset, expected);
+      }
     } catch (error) {
       const { message, cause } = error as Error;
       if (cause instanceof Deno.errors.NotFound) {
@@ -233,6 +245,48 @@ function checkBatches(checks: Checks, what: string, dataset: Dataset): void {
     seen.every((times) => times <= 1) && labelled === steps * 250,
     `${steps} of 250 images, ${rate} images/s`,
   );
+}
+
+/** Images that go through a network at once. */
+const CHUNK = 500;
+
+/** That the weights that come with the project, if any are for this data, are as good as they say. */
+async function checkLeNet(
+  checks: Checks,
+  dataset: Dataset,
+  { name }: Expected,
+): Promise<void> {
+  const known = PRETRAINED_LENETS.find((known) => known === name);
+  if (known === undefined) return;
+  const { network, accuracy, testChecksum } = await pretrainedLeNet(known);
+  const { images, labels, length, channels, height, width } = dataset;
+  const size = channels * height * width;
+  let right = 0;
+  for (let from = 0; from < length; from += CHUNK) {
+    const n = Math.min(CHUNK, length - from);
+    const pixels = normalize(images.subarray(from * size, (from + n) * size));
+    const found = scope(() =>
+      noGrad(() =>
+        argMax(network.forward(tensor(pixels, [n, channels, height, width])), {
+          axis: 1,
+        })
+      )
+    );
+    (await found.data()).forEach((label, i) => {
+      if (label === labels[from + i]) right++;
+    });
+    found.dispose();
+  }
+  const share = right / length;
+  const isWhole = testChecksum === dataset.checksum;
+  checks.check(
+    `${name}/test LeNet-5 that comes with the project`,
+    share >= (known === "mnist" ? 0.99 : 0.9) - (isWhole ? 0 : 0.01) &&
+      // Another device may decide a close call in another way.
+      (!isWhole || Math.abs(share - accuracy) < 3e-4),
+    `accuracy ${share}, stated ${accuracy}`,
+  );
+  network.dispose();
 }
 
 /** The embedded digits, and that they are those of `digits/digits.csv.gz` if there is one. */
