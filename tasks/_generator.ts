@@ -95,7 +95,7 @@ export const classFlag = {
   class: {
     type: "list",
     description:
-      "Classes to draw, by name or number; for a conditional model, or with --classifier (default: all)",
+      "Classes to draw, by name or number; for a conditional model, or with --classifier or --gmm (default: all)",
   },
 } as const satisfies Flags;
 

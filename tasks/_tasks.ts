@@ -47,6 +47,8 @@ export const TASKS = [
       "deno task train ddpm --resume runs/mine",
       "deno task train classifier --dataset mnist",
       "deno task train classifier --noisy",
+      "deno task train vae --dataset mnist",
+      "deno task train vae --preset vae-mnist-2d",
       "deno task train gan --dataset mnist",
     ],
   },
@@ -57,6 +59,7 @@ export const TASKS = [
       "deno task sample runs/mine --count 64 --grid samples.png",
       "deno task sample runs/mine --sampler ddim --sampling-steps 50 --out images",
       "deno task sample runs/mine --class cat --seed 7",
+      "deno task sample runs/vae --gmm",
     ],
   },
   {
