@@ -58,7 +58,7 @@ Deno.test("a pool that is trimmed while work is recorded does no harm", async ()
   assert.equal((await y.data())[63], 20);
 });
 
-Deno.test("2,000 training steps leave memory as it was", async () => {
+Deno.test("thousands of training steps leave memory as it was", async () => {
   const rng = new d.Rng(1);
   const data = rng.normal([16, 8]), labels = rng.normal([16, 4]);
   let parameters = [[8, 32], [32], [32, 4], [4]].map((shape) =>
@@ -94,16 +94,24 @@ Deno.test("2,000 training steps leave memory as it was", async () => {
     return loss;
   };
   const first = await run(300); // warm: pipelines compiled, pool and arguments filled
-  const before = d.memory(), rss = Deno.memoryUsage().rss;
-  const last = await run(1700);
+  const before = d.memory();
+  const growth: number[] = [];
+  let last = NaN;
+  for (let round = 0; round < 2; round++) {
+    const { rss } = Deno.memoryUsage();
+    last = await run(1700);
+    growth.push((Deno.memoryUsage().rss - rss) / 2 ** 20);
+  }
   const after = d.memory();
   assert(last < first, `The loss must fall: ${first} to ${last}`);
   assert.equal(after.bytesInUse, before.bytesInUse);
   assert.equal(after.buffers, before.buffers);
   assert.equal(after.bindGroups, before.bindGroups);
   assert.equal(after.pipelines, before.pipelines);
-  // V8 grows its heap as it likes; a leak of one 1 KB buffer per op would be 50 MB.
-  const grown = (Deno.memoryUsage().rss - rss) / 2 ** 20;
-  assert(grown < 40, `Memory of the process must not grow: ${grown} MiB more`);
+  // V8 grows its heap as it likes, but not always; a leak of one 1 KB buffer per op would be 50 MB a round.
+  assert(
+    Math.min(...growth) < 40,
+    `Memory of the process must not grow: ${growth.join(", then ")} MiB more`,
+  );
   for (const p of parameters) p.dispose();
 });
