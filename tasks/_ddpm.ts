@@ -51,6 +51,7 @@ import {
   type SamplerName,
   SAMPLERS,
 } from "./_ddpm_config.ts";
+import { inTurn } from "./_generator.ts";
 import { trainingBound } from "./_likelihood.ts";
 import { type JointConfig, jointSchema } from "./_joint_config.ts";
 import { FrozenLatents, Latents } from "./_latents.ts";
@@ -352,17 +353,6 @@ export class DdpmModel implements Trainable<DdpmConfig> {
     return report.warning ? [line, `warning: ${report.warning}`] : [line];
   }
 
-  /** Classes of `count` images, in turn. */
-  classesInTurn(
-    count: number,
-    wanted = this.shape.classNames.map((_, id) => id),
-  ): Int32Array<ArrayBuffer> {
-    return Int32Array.from(
-      { length: count },
-      (_, i) => wanted[i % wanted.length]!,
-    );
-  }
-
   evaluate(
     data: { readonly train: Dataset; readonly test: Dataset },
     isCancelled: () => boolean,
@@ -375,7 +365,9 @@ export class DdpmModel implements Trainable<DdpmConfig> {
     const bytes = await this.sample({
       count,
       seed: this.config.seed,
-      classes: this.config.conditional ? this.classesInTurn(count) : undefined,
+      classes: this.config.conditional
+        ? inTurn(count, this.shape.classNames.map((_, id) => id))
+        : undefined,
       isCancelled,
     });
     return bytes && { bytes, count };
