@@ -349,7 +349,7 @@ export class DdpmModel implements Trainable<DdpmConfig> {
         report.finalAlphaCumprod.toExponential(2)
       } (prior KL ${
         report.priorBitsPerDim.toExponential(1)
-      } bits/dim), ᾱ ≥ ½ until t = ${report.halfTimestep}, ${report.clippedBetas} betas clipped`;
+      } bits/dim), ᾱ ≥ ½ until t = ${report.halfTimestep}, ${report.clippedBetas} of the betas clipped`;
     return report.warning ? [line, `warning: ${report.warning}`] : [line];
   }
 
