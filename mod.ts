@@ -74,6 +74,11 @@ export {
 } from "./kernels/upsample_conv2d.ts";
 export { where } from "./kernels/where.ts";
 export type { LabelledFeatures } from "./metrics/_labelled.ts";
+export type {
+  FeatureExtractor,
+  ImageFeatures,
+  ImageShape,
+} from "./metrics/feature_extractor.ts";
 export {
   linearProbe,
   type LinearProbeOptions,
