@@ -3,12 +3,12 @@
  *
  * @module
  */
+import { elementsOf, type Points, transpose } from "../tensor/points.ts";
 import { Rng } from "../tensor/rng.ts";
 import { maximize, type Parameters } from "./_em.ts";
 import { kMeans, nearest } from "./_k_means.ts";
 import { type MixtureState, normalsOf } from "./_mixture_state.ts";
 import { COVARIANCE_TYPES, type CovarianceType } from "./_normal.ts";
-import { elementsOf, type Points, transpose } from "./_points.ts";
 
 /**
  * Where a fit starts: with the first E-step from a mixture, or with the first M-step from

@@ -4,8 +4,8 @@
  *
  * @module
  */
+import { elementsOf } from "../tensor/points.ts";
 import type { Rng } from "../tensor/rng.ts";
-import { elementsOf } from "./_points.ts";
 import {
   GaussianMixture,
   type MixtureOptions,

@@ -6,6 +6,12 @@
  * @module
  */
 import { symmetricEigen } from "../tensor/linear_algebra.ts";
+import {
+  elementsOf,
+  hostNormals,
+  type Points,
+  transpose,
+} from "../tensor/points.ts";
 import type { Rng } from "../tensor/rng.ts";
 import { expect, type Expectation, maximize } from "./_em.ts";
 import {
@@ -21,7 +27,6 @@ import {
   freeParameters,
   type Normal,
 } from "./_normal.ts";
-import { elementsOf, hostNormals, type Points, transpose } from "./_points.ts";
 
 export type {
   Covariance,

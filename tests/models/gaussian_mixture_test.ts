@@ -8,7 +8,7 @@ import {
   Rng,
 } from "../../mod.ts";
 import { kMeans } from "../../models/_k_means.ts";
-import { hostNormals } from "../../models/_points.ts";
+import { hostNormals } from "../../tensor/points.ts";
 import { assertClose } from "../_check.ts";
 
 const TYPES: CovarianceType[] = ["full", "diag", "spherical"];

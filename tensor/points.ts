@@ -1,10 +1,10 @@
 /**
- * Points on the host, as mixtures take and give them.
+ * Points on the host, as mixtures and metrics take and give them.
  *
  * @module
  */
-import { philoxWords, toUnit } from "../tensor/philox.ts";
-import type { Rng } from "../tensor/rng.ts";
+import { philoxWords, toUnit } from "./philox.ts";
+import type { Rng } from "./rng.ts";
 
 /** Numbers on the host with the lengths of their axes, row-major: `{ data: await z.data(), shape: z.shape }`. */
 export interface Points<Data extends ArrayLike<number> = ArrayLike<number>> {
