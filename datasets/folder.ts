@@ -4,8 +4,8 @@
  * @module
  */
 
-import { loadSharp, type Sharp } from "./_sharp.ts";
-import { extname, join } from "./_path.ts";
+import { loadSharp } from "./_sharp.ts";
+import { join } from "./_path.ts";
 import {
   checkLimit,
   type ClassFilter,
@@ -14,6 +14,13 @@ import {
   resolveClasses,
   type Split,
 } from "./dataset.ts";
+import {
+  CONCURRENCY,
+  decodeImage,
+  IMAGE_EXTENSIONS,
+  isDirectory,
+  listFiles,
+} from "./image_files.ts";
 
 /** How `loadFolder` reads images. */
 export interface FolderOptions {
@@ -37,27 +44,10 @@ export interface FolderOptions {
   onProgress?: (done: number, total: number) => void;
 }
 
-/** What `npm:sharp` reads with its prebuilt libraries. */
-const EXTENSIONS = new Set([
-  ".avif",
-  ".gif",
-  ".jfif",
-  ".jpe",
-  ".jpeg",
-  ".jpg",
-  ".png",
-  ".svg",
-  ".tif",
-  ".tiff",
-  ".webp",
-]);
-
 /** Labels are bytes. */
 const MAX_CLASSES = 256;
 /** Larger is a mistake: it is held in memory as a whole. */
 const MAX_BYTES = 4 * 2 ** 30;
-/** Files decoded at once. */
-const CONCURRENCY = 32;
 
 interface ImageFile {
   path: string;
@@ -96,7 +86,8 @@ export async function loadFolder(
     throw new RangeError(`Size must be a positive integer: it is ${size}`);
   }
   const root = await splitFolder(path, split);
-  const listing = labelFiles(await listImages(root), options.classes, title);
+  const { images } = await listFiles(root);
+  const listing = labelFiles(images, options.classes, title);
   const { classNames, classes, warnings } = listing;
   const files = limit === undefined
     ? listing.files
@@ -104,7 +95,7 @@ export async function loadFolder(
   if (files.length === 0) {
     throw new Error(
       `Cannot load "${root}" as there are no images in it (${
-        [...EXTENSIONS].join(" ")
+        [...IMAGE_EXTENSIONS].join(" ")
       })`,
       { cause: new Deno.errors.NotFound(root) },
     );
@@ -136,39 +127,6 @@ async function splitFolder(path: string, split: Split): Promise<string> {
   const [train, test] = [join(path, "train"), join(path, "test")];
   const isSplit = await isDirectory(train) && await isDirectory(test);
   return isSplit ? (split === "train" ? train : test) : path;
-}
-
-async function isDirectory(path: string): Promise<boolean> {
-  try {
-    return (await Deno.stat(path)).isDirectory;
-  } catch (error) {
-    if (
-      error instanceof Deno.errors.NotFound ||
-      error instanceof Deno.errors.NotADirectory
-    ) return false;
-    throw error;
-  }
-}
-
-/** Relative paths of all images, with `/`, sorted by code unit: the same on every machine. */
-async function listImages(root: string): Promise<string[]> {
-  const found: string[] = [];
-  // `parents` are real paths: a link back to one of them would never end.
-  async function walk(relative: string, parents: readonly string[]) {
-    const folder = join(root, relative);
-    const real = await Deno.realPath(folder);
-    if (parents.includes(real)) return;
-    for await (const entry of Deno.readDir(folder)) {
-      if (entry.name.startsWith(".")) continue;
-      const path = relative === "" ? entry.name : `${relative}/${entry.name}`;
-      const isFolder = entry.isDirectory ||
-        (entry.isSymlink && await isDirectory(join(root, path)));
-      if (isFolder) await walk(path, [...parents, real]);
-      else if (EXTENSIONS.has(extname(path).toLowerCase())) found.push(path);
-    }
-  }
-  await walk("", []);
-  return found.sort();
 }
 
 /** Gives each path the class of its first folder, and keeps the classes asked for. */
@@ -233,7 +191,7 @@ async function decodeAll(
   }
 > {
   const sharp = await loadSharp();
-  const { height, width } = await decode(sharp, paths[0]!, options);
+  const { height, width } = await decodeImage(sharp, paths[0]!, options);
   const pixels = height * width;
   if (paths.length * 3 * pixels > MAX_BYTES) {
     throw new RangeError(
@@ -247,7 +205,7 @@ async function decodeAll(
   for (let first = 0; first < paths.length; first += CONCURRENCY) {
     const group = paths.slice(first, first + CONCURRENCY);
     const decoded = await Promise.all(
-      group.map((path) => decode(sharp, path, options)),
+      group.map((path) => decodeImage(sharp, path, options)),
     );
     decoded.forEach((image, k) => {
       if (image.height !== height || image.width !== width) {
@@ -259,15 +217,8 @@ async function decodeAll(
           }" is ${image.width}×${image.height} (width × height). Give a size to crop and resize them`,
         );
       }
-      const { rgb } = image;
-      const planes = images.subarray((first + k) * 3 * pixels);
-      for (let p = 0; p < pixels; p++) { // interleaved to planar
-        const r = rgb[3 * p]!, g = rgb[3 * p + 1]!, b = rgb[3 * p + 2]!;
-        planes[p] = r;
-        planes[pixels + p] = g;
-        planes[2 * pixels + p] = b;
-        if (r !== g || g !== b) isGrey = false;
-      }
+      images.set(image.planes, (first + k) * 3 * pixels);
+      isGrey &&= image.isGrey;
     });
     options.onProgress?.(first + group.length, paths.length);
   }
@@ -280,33 +231,4 @@ async function decodeAll(
     grey.set(red, i * pixels); // the three planes are equal
   }
   return { images: grey, channels: 1, height, width };
-}
-
-/** One file as interleaved 8-bit sRGB, turned upright, grey if so asked. */
-async function decode(
-  sharp: Sharp,
-  path: string,
-  { size, channels }: FolderOptions,
-): Promise<{ rgb: Uint8Array; height: number; width: number }> {
-  // Bytes, not the path: native code would read it past Deno's permissions.
-  const bytes = await Deno.readFile(path);
-  try {
-    let image = sharp(bytes).autoOrient();
-    if (size !== undefined) image = image.resize(size, size, { fit: "cover" });
-    if (channels === 1) image = image.greyscale();
-    const { data, info } = await image.toColourspace("srgb").removeAlpha()
-      .raw().toBuffer({ resolveWithObject: true });
-    const { height, width } = info;
-    if (info.channels === 3) return { rgb: data, height, width };
-    const rgb = new Uint8Array(3 * height * width);
-    for (let i = 0; i < rgb.length; i++) {
-      rgb[i] = data[Math.floor(i / 3) * info.channels]!;
-    }
-    return { rgb, height, width };
-  } catch (error) {
-    throw new SyntaxError(
-      `Cannot decode image "${path}": ${(error as Error).message}`,
-      { cause: error },
-    );
-  }
 }

@@ -21,7 +21,7 @@ import type { TrainingConfig } from "./_training_config.ts";
  * @throws {UsageError} If data set or classes are unknown.
  */
 export async function loadData(
-  config: TrainingConfig,
+  config: Pick<TrainingConfig, "dataset" | "classes" | "imageSize">,
   split: Split,
   flags: { readonly dataDir?: string },
   quiet: boolean,
