@@ -84,6 +84,8 @@ export {
   type LinearProbeOptions,
 } from "./metrics/linear_probe.ts";
 export { nearestNeighbors } from "./metrics/nearest_neighbors.ts";
+export { pca, type PrincipalComponents } from "./metrics/pca.ts";
+export { tsne, type TsneOptions } from "./metrics/tsne.ts";
 export * from "./models/adm_classifier.ts";
 export * from "./models/adm_unet.ts";
 export * from "./models/autoencoder_kl.ts";
