@@ -13,8 +13,8 @@ import {
   isDirectory,
   listFiles,
 } from "../datasets/image_files.ts";
-import { type Dataset, type ImageShape, parseSelector, Rng } from "../mod.ts";
-import { asUsage, UsageError } from "./_cli.ts";
+import { type Dataset, type ImageShape, Rng, type Selector } from "../mod.ts";
+import { UsageError } from "./_cli.ts";
 import { loadData } from "./_data.ts";
 import { join } from "./_path.ts";
 import { Progress } from "./_progress.ts";
@@ -131,20 +131,17 @@ export function datasetName(
 }
 
 /**
- * Loads the data set that a selector, such as `cifar10/test:cat`, names.
+ * Loads the data set that a selector names.
  *
  * @param flags `dataDir` as on the command line.
  * @param quiet Shows no progress.
- * @throws {UsageError} If data set, split or classes are unknown.
+ * @throws {UsageError} If classes are unknown.
  */
 export async function loadSelected(
-  selector: string,
+  { name, split = "train", classes = [] }: Selector,
   flags: { readonly dataDir?: string },
   quiet: boolean,
 ): Promise<Dataset> {
-  const { name, split = "train", classes = [] } = await asUsage(() =>
-    parseSelector(selector)
-  );
   return await loadData({ dataset: name, classes }, split, flags, quiet);
 }
 

@@ -8,6 +8,7 @@ import { loadSharp } from "../../datasets/_sharp.ts";
 import {
   type FeatureExtractor,
   loadDigits,
+  parseSelector,
   selectClasses,
   takeImages,
 } from "../../mod.ts";
@@ -130,10 +131,10 @@ Deno.test("datasetSource() is named by what is in it", async () => {
   const some = datasetSource(selectClasses(test, "3,4"));
   assert.equal(some.name, "digits/test:3,4");
   assert.deepEqual(new Set(some.labels), new Set([3, 4]));
-  const loaded = await loadSelected("digits/test:4,3", {}, true);
+  const loaded = await loadSelected(parseSelector("digits/test:4,3"), {}, true);
   assert.equal(datasetSource(loaded).checksum, some.checksum);
   await assert.rejects(
-    loadSelected("digits/test:11", {}, true),
+    loadSelected(parseSelector("digits/test:11"), {}, true),
     { name: "UsageError", message: /Unknown class/ },
   );
 });
