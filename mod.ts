@@ -85,6 +85,12 @@ export {
 } from "./metrics/linear_probe.ts";
 export { nearestNeighbors } from "./metrics/nearest_neighbors.ts";
 export { pca, type PrincipalComponents } from "./metrics/pca.ts";
+export {
+  imageResizer,
+  RESIZE_DIALECTS,
+  type ResizeDialect,
+  resizeMatrix,
+} from "./metrics/resize.ts";
 export { tsne, type TsneOptions } from "./metrics/tsne.ts";
 export * from "./models/adm_classifier.ts";
 export * from "./models/adm_unet.ts";
@@ -106,6 +112,7 @@ export * from "./models/gan_loss.ts";
 export * from "./models/gaussian_mixture.ts";
 export * from "./models/guidance.ts";
 export * from "./models/importance_sampler.ts";
+export * from "./models/inception.ts";
 export * from "./models/keras_dcgan.ts";
 export * from "./models/layer_norm_unet.ts";
 export * from "./models/likelihood.ts";

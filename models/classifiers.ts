@@ -24,6 +24,8 @@ export interface ImageClassifier extends Module {
   readonly featureCount: number;
   /** Images `[N, C, H, W]` to what the last layer sees, `[N, featureCount]`. */
   features(x: Tensor, options?: ForwardOptions): Tensor;
+  /** What `features` gives to logits, `[N, numClasses]`. */
+  logits(features: Tensor): Tensor;
   /** Images `[N, C, H, W]` to logits, `[N, numClasses]`. */
   forward(x: Tensor, options?: ForwardOptions): Tensor;
 }
@@ -116,9 +118,14 @@ export class LeNet5 extends Module implements ImageClassifier {
     return relu(this.fc2.forward(relu(this.fc1.forward(flatten(h, 1)))));
   }
 
+  /** `[N, featureCount]` to logits, `[N, numClasses]`. */
+  logits(features: Tensor): Tensor {
+    return this.fc3.forward(features);
+  }
+
   /** Logits, `[N, numClasses]`. */
   forward(x: Tensor): Tensor {
-    return this.fc3.forward(this.features(x));
+    return this.logits(this.features(x));
   }
 }
 
@@ -168,9 +175,14 @@ export class SmallCnn extends Module implements ImageClassifier {
     return relu(this.fc1.forward(flatten(h, 1)));
   }
 
+  /** `[N, featureCount]` to logits, `[N, numClasses]`. */
+  logits(features: Tensor): Tensor {
+    return this.fc2.forward(features);
+  }
+
   /** Logits, `[N, numClasses]`. */
   forward(x: Tensor): Tensor {
-    return this.fc2.forward(this.features(x));
+    return this.logits(this.features(x));
   }
 }
 
@@ -304,8 +316,13 @@ export class ResNet extends Module implements ImageClassifier {
     return mean(h, { axis: [2, 3] });
   }
 
+  /** `[N, featureCount]` to logits, `[N, numClasses]`. */
+  logits(features: Tensor): Tensor {
+    return this.linear.forward(features);
+  }
+
   /** Logits, `[N, numClasses]`. */
   forward(x: Tensor, options: ForwardOptions = {}): Tensor {
-    return this.linear.forward(this.features(x, options));
+    return this.logits(this.features(x, options));
   }
 }

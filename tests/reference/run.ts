@@ -20,6 +20,7 @@ import {
   type Values,
 } from "./case.ts";
 import { runDiffusion } from "./diffusion.ts";
+import { runInception } from "./inception.ts";
 import { runMetric } from "./metrics.ts";
 import { runNet } from "./nets.ts";
 import { runOp } from "./ops.ts";
@@ -34,6 +35,7 @@ const RUNNERS: Readonly<Record<string, Runner>> = {
   nets: runNet,
   diffusion: runDiffusion,
   metrics: runMetric,
+  inception: runInception,
 };
 /** Relative error of values that are computed in doubles, by the reference's word. */
 const DOUBLE_RTOL = 1e-9;
