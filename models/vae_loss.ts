@@ -9,7 +9,7 @@
 import { add, mul, sub } from "../kernels/binary.ts";
 import { logSumExp, mean, sum } from "../kernels/reduce.ts";
 import { repeat, reshape } from "../kernels/shape.ts";
-import { exp, neg, scale, square } from "../kernels/unary.ts";
+import { clamp, exp, neg, scale, square } from "../kernels/unary.ts";
 import { gaussianKl } from "../nn/losses.ts";
 import { requireThat } from "../tensor/kernel.ts";
 import type { Rng } from "../tensor/rng.ts";
@@ -64,11 +64,20 @@ export interface VaeLossOptions extends VaeInputs {
    * `live(() => schedules.linearWarmup(1, { warmupSteps, startFactor: 0 })(step))`.
    */
   beta?: number | Live;
+  /**
+   * Nats of each latent below which its KL costs the same, so that none falls silent early (Kingma et al. 2016,
+   * arXiv:1606.04934, eq. 15): the KL in `loss` is `Σ_j max(freeBits, mean of KL_j over the images)`.
+   * Defaults to 0, for none.
+   */
+  freeBits?: number;
 }
 
 /** What `vaeLoss` computes. */
 export interface VaeLoss extends ElboTerms {
-  /** `reconstruction + β kl` (Higgins et al. 2017), `[N]`; its mean is what training lowers. */
+  /**
+   * `reconstruction + β kl` (Higgins et al. 2017), `[N]`; its mean is what training lowers. With
+   * `freeBits`, the KL of all images together stands in for that of each.
+   */
   loss: Tensor;
   /** q(z | x). */
   posterior: Posterior;
@@ -85,7 +94,7 @@ export interface VaeLoss extends ElboTerms {
  * number, and the latents would fall silent.
  *
  * @param x Images in [-1, 1], `[N, C, H, W]`.
- * @throws {RangeError} If `beta` is negative.
+ * @throws {RangeError} If `beta` or `freeBits` is negative.
  */
 export function vaeLoss(
   network: VaeNetwork,
@@ -93,17 +102,21 @@ export function vaeLoss(
   x: Tensor,
   options: VaeLossOptions,
 ): VaeLoss {
-  const { rng, beta = 1 } = options;
-  if (typeof beta === "number" && !(beta >= 0)) {
+  const { rng, beta = 1, freeBits = 0 } = options;
+  for (const [name, value] of Object.entries({ beta, freeBits })) {
+    if (typeof value !== "number" || value >= 0) continue;
     throw new RangeError(
-      `Cannot compute vaeLoss as beta must not be negative: it is ${beta}`,
+      `Cannot compute vaeLoss as ${name} must not be negative: it is ${value}`,
     );
   }
   const posterior = network.encode(x, options);
   const z = network.reparameterize(posterior, rng);
   const output = network.decode(z, options);
   const terms = elboTerms(likelihood, x, posterior, output);
-  const loss = add(terms.reconstruction, scale(terms.kl, beta));
+  const kl = freeBits > 0
+    ? sum(clamp(terms.klPerDimension, { min: freeBits }))
+    : terms.kl;
+  const loss = add(terms.reconstruction, scale(kl, beta));
   return { loss, ...terms, posterior, z, output };
 }
 

@@ -203,6 +203,7 @@ export class VaeModel implements Trainable<VaeConfig> {
     };
   }
 
+      freeBits: this.config.loss.freeBits,
   #beta(): number | Live {
     const { beta, warmupSteps } = this.config.loss;
     if (warmupSteps === 0) return beta;
@@ -253,7 +254,8 @@ export class VaeModel implements Trainable<VaeConfig> {
   }
 
   report(): string[] {
-    const { latent, likelihood, loss: { beta, warmupSteps } } = this.config;
+    const { latent, likelihood, loss } = this.config;
+    const { beta, warmupSteps, freeBits } = loss;
     const { type, sigma, binarize } = likelihood;
     const width = type === "bernoulli"
       ? binarize === "none"
@@ -284,6 +286,7 @@ export class VaeModel implements Trainable<VaeConfig> {
     }
     const pairs = await this.reconstruct(shown, classes, columns);
     const prior = new Rng(this.config.seed, VAE_STREAM.samples);
+      (freeBits > 0 ? `; ${freeBits} nats of each latent are free` : "") +
     const samples = await this.decode(
       prior.normal([2 * count, this.config.latent]),
       inTurn(2 * count, this.shape.classNames.map((_, id) => id)),

@@ -50,6 +50,7 @@ const likelihood = z.strictObject({
 const loss = z.strictObject({
   beta: z.number().min(0).default(1), // 1: the bound on the likelihood
   warmupSteps: z.int().min(0).default(0), // in which beta rises from 0
+  freeBits: z.number().min(0).default(0), // nats of each latent below which KL costs the same
 });
 
 /** How the bound is measured. */

@@ -16,6 +16,7 @@ import {
   turn,
 } from "../mod.ts";
 import { philoxWords, toUnit } from "../tensor/philox.ts";
+import { between } from "./_between.ts";
 import {
   asUsage,
   type Flags as FlagTable,
@@ -29,6 +30,7 @@ import {
   type drawFlags,
   type GenerateOptions,
   type GeneratorSource,
+  interpolateFlag,
 } from "./_generator.ts";
 import { loadVae, VAE_STREAM, type VaeModel } from "./_vae.ts";
 import { saveLatents } from "./_vae_figures.ts";
@@ -39,6 +41,7 @@ const BATCH = 64;
 
 const FLAGS = {
   ...classFlag,
+  ...interpolateFlag,
   gmm: {
     type: "string",
     choices: ["class", "all", "posterior"],
@@ -71,7 +74,7 @@ const FLAGS = {
 type Flags = FlagValues<typeof FLAGS & typeof drawFlags>;
 
 /** Latents of images number `first` on, `[count, latent]`. */
-type Draw = (options: GenerateOptions) => Tensor;
+type Draw = (options: GenerateOptions) => Tensor | Promise<Tensor>;
 
 /** Where latents are drawn from, in words. */
 const WAYS = {
@@ -107,6 +110,13 @@ function check(model: VaeModel, flags: Flags): void {
   needs("components", flags.components, "class", "all");
   needs("min-responsibility", flags.minResponsibility, "class");
   needs("data-dir", flags.dataDir, "class", "all", "posterior");
+  if (flags.interpolate !== undefined && way !== "prior") {
+    throw new UsageError(
+      `--interpolate is without --gmm: between latents of ${
+        WAYS[way]
+      } there may be nothing`,
+    );
+  }
 }
 
 /** Rows that a draw of its own gives each image, so that none depends on the others. */
@@ -178,10 +188,15 @@ function fromPosteriors({ means, logVariances, labels }: Latents): Draw {
   };
 }
 
-/** From the prior, N(0, I). */
-function fromPrior(latent: number): Draw {
-  return ({ count, seed, first }) =>
-    new Rng(seed, VAE_STREAM.samples).normalRows([count, latent], first);
+/** From the prior, N(0, I); if `way` is given, so many on the way from each draw to another. */
+function fromPrior(latent: number, way?: number): Draw {
+  return ({ count, seed, first = 0 }) => {
+    const draws = (n: number, row: number) =>
+      new Rng(seed, VAE_STREAM.samples).normalRows([n, latent], row);
+    return way
+      ? between(draws, { from: first, n: count, way })
+      : draws(count, first);
+  };
 }
 
 /** The way to draw that the flags ask for. */
@@ -191,9 +206,9 @@ async function drawOf(
   flags: Flags,
   { run, say, quiet }: GeneratorSource,
 ): Promise<Draw> {
-  const { components, minResponsibility, ema } = flags;
+  const { components, minResponsibility, ema, interpolate } = flags;
   const way = wayOf(flags);
-  if (way === "prior") return fromPrior(model.config.latent);
+  if (way === "prior") return fromPrior(model.config.latent, interpolate);
   const latents = async () => {
     const data = await loadData(model.config, "train", flags, quiet);
     const { run: { dataChecksum } } = await run.readConfig();
@@ -244,12 +259,17 @@ export const vaeGenerator = defineGenerator({
       method: `latents of ${WAYS[way]}`,
       summary: { latents: way },
       steps: (count) => Math.ceil(count / BATCH),
+      columns: flags.interpolate,
       async generate(options) {
         const { count, isCancelled, onStep, first = 0 } = options;
         const pieces: Uint8Array[] = [];
         for (let from = 0; from < count; from += BATCH) {
+        const row = flags.interpolate ?? 1; // images of one class
+        const byRow = options.classes?.map((_, i, all) =>
+          all[Math.floor(i / row)]!
+        );
           const n = Math.min(BATCH, count - from);
-          const classes = options.classes?.slice(from, from + n);
+          const classes = byRow?.slice(from, from + n);
           pieces.push(
             await scope(async () => {
               const part = { ...options, count: n, first: first + from };

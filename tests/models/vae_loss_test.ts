@@ -17,6 +17,7 @@ import {
   Rng,
   sub,
   sum,
+  type Tensor,
   tensor,
   Vae,
   vaeLoss,
@@ -183,6 +184,40 @@ Deno.test("vaeLoss() weighs the divergence by β, also by one that is asked for"
     () => vaeLoss(net, likelihood, x, { rng, beta: -1 }),
     /beta must not be negative/,
   );
+});
+
+Deno.test("vaeLoss() with freeBits charges every latent so much at least, on average", async () => {
+  const rng = new Rng(10);
+  const net = linearVae(5, 3, rng), likelihood = new GaussianLikelihood();
+  const x = rng.normal([4, 1, 1, 5]);
+  const found = (freeBits: number, beta = 2) =>
+    vaeLoss(net, likelihood, x, { rng: new Rng(11), beta, freeBits });
+  const plain = found(0);
+  const r = await plain.reconstruction.data();
+  const per = Array.from(await plain.klPerDimension.data());
+  const [least, middle] = per.toSorted((a, b) => a - b);
+  const free = (least! + middle!) / 2; // above one latent, below two
+  const kl = per.reduce((sum, v) => sum + Math.max(v, free), 0);
+  await assertClose(found(free).loss, r.map((v) => v + 2 * kl));
+  assert.ok(kl > per.reduce((sum, v) => sum + v));
+  // What is logged stays what it is.
+  await assertClose(found(free).kl, plain.kl);
+  await assertClose(found(free).elbo, plain.elbo);
+  // Where all is free, the divergence teaches nothing, and below nothing, all it does.
+  const slopes = async (loss: Tensor) =>
+    (await Promise.all(
+      gradients(mean(loss), net.parameters()).map((g) => g.data()),
+    )).flatMap((g) => [...g]);
+  await assertClose(
+    await slopes(found(100).loss),
+    await slopes(found(0, 0).loss),
+  );
+  await assertClose(
+    await slopes(found(1e-9).loss),
+    await slopes(plain.loss),
+    { atol: 1e-5 },
+  );
+  assert.throws(() => found(-1), /freeBits must not be negative: it is -1/);
 });
 
 Deno.test("bitsPerDim() divides by the size of an image and log 2", async () => {

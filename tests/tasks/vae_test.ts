@@ -18,6 +18,7 @@ import {
   vaePresetOf,
   vaeSchema,
 } from "../../tasks/_vae_config.ts";
+import { vaeGenerator } from "../../tasks/_vae_generator.ts";
 import { gridOfLatents } from "../../tasks/_vae_figures.ts";
 import { type Latents, openMixtures } from "../../tasks/_vae_mixtures.ts";
 import { assertClose } from "../_check.ts";
@@ -190,6 +191,67 @@ Deno.test("beta rises from 0 in its warm-up", async () => {
   }
 });
 
+Deno.test("free bits are charged whatever the latents say", async () => {
+  const config = await resolve("vae-digits", ...TINY, "loss.freeBits=50");
+  const trainer = await trained(config, 2);
+  const { loss, reconstruction, kl } = await trainer.takeLosses();
+  await assertClose([loss!], [reconstruction! + 3 * 50], { rtol: 1e-4 });
+  assert.ok(kl! < 50, "the log has the divergence itself");
+  assert.match(trainer.model.report()[0]!, /; 50 nats of each latent are free/);
+});
+
+Deno.test("images on the way between draws from the prior, a row to each way", async () => {
+  await inFolder(async (folder) => {
+    await Deno.writeTextFile(`${folder}/config.yaml`, "model: vae\n");
+    const trainer = await trained(
+      await resolve("vae-digits", ...TINY, "conditional=true"),
+      1,
+    );
+    const bytes = await trainer.checkpoint() as Uint8Array<ArrayBuffer>;
+    const defaults = {
+      ...{ count: 64, first: 0, seed: 1, ema: true, class: undefined },
+      gmm: undefined,
+      components: undefined,
+      minResponsibility: undefined,
+      dataDir: undefined,
+    };
+    const open = (interpolate?: number) =>
+      RunFolder.open(folder).then((run) =>
+        vaeGenerator.open({
+          run,
+          checkpoint: { bytes, path: "here" },
+          say: () => {},
+          quiet: true,
+        }, { ...defaults, interpolate })
+      );
+    const plain = await open(), rows = await open(5);
+    assert.deepEqual([plain.columns, rows.columns], [undefined, 5]);
+    const draw = async (
+      from: typeof plain,
+      first: number,
+      classes: number[],
+    ) =>
+      (await from.generate({
+        count: classes.length,
+        seed: 1,
+        first,
+        classes: Int32Array.from(classes),
+      }))!;
+    const all = await draw(rows, 0, [2, 3, 4, 5, 6, 7, 8, 9, 0, 1]);
+    const image = (i: number) => all.slice(i * 64, (i + 1) * 64);
+    // A row has the class of its turn, and ends where draws are.
+    assert.deepEqual(image(0), await draw(plain, 0, [2]));
+    assert.deepEqual(image(4), await draw(plain, 1, [2]));
+    assert.deepEqual(image(5), await draw(plain, 2, [3]));
+    assert.deepEqual(image(9), await draw(plain, 3, [3]));
+    assert.notDeepEqual(image(2), image(0));
+    assert.notDeepEqual(image(2), image(4));
+    // Part of a row is the same as in the whole.
+    const part = await draw(rows, 2, [2, 2, 2]);
+    assert.deepEqual(part, all.slice(2 * 64, 5 * 64));
+  });
+});
+
 Deno.test("a conditional, binary VAE resumes bit for bit", async () => {
   const config = await resolve(
     "vae-digits",
@@ -302,6 +364,7 @@ Deno.test("train vae and sample: figures, draws from the prior and from mixtures
       sample("--sampler", "ddim"),
       sample("--class", "3"),
       sample("--gmm", "all", "--min-responsibility", "0.5"),
+      sample("--gmm", "--interpolate", "4"),
     ]);
     const ways = [prior!, mixture!, one!, posterior!].map(
       ({ code, out, err }) => {
@@ -314,6 +377,7 @@ Deno.test("train vae and sample: figures, draws from the prior and from mixtures
       /--sampler is for runs of ddpm or joint: run is one of vae/,
       /Cannot choose a class .* --gmm class draws them/,
       /--min-responsibility is for --gmm class: latents are those of one mixture/,
+      /--interpolate is without --gmm: between latents of a mixture for each class/,
     ];
     refused.forEach(({ code, err }, i) => {
       assert.equal(code, 2);
