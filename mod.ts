@@ -74,11 +74,24 @@ export {
 } from "./kernels/upsample_conv2d.ts";
 export { where } from "./kernels/where.ts";
 export type { LabelledFeatures } from "./metrics/_labelled.ts";
+export {
+  type Bootstrap,
+  bootstrap,
+  type BootstrapOptions,
+} from "./metrics/bootstrap.ts";
 export type {
   FeatureExtractor,
   ImageFeatures,
   ImageShape,
 } from "./metrics/feature_extractor.ts";
+export {
+  FeatureStatistics,
+  frechetDistance,
+  frechetInfinity,
+  type FrechetInfinityOptions,
+  type FrechetInput,
+  type GaussianStatistics,
+} from "./metrics/frechet.ts";
 export {
   linearProbe,
   type LinearProbeOptions,

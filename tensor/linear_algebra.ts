@@ -4,6 +4,7 @@
  *
  * @module
  */
+import type { Matrix } from "./products.ts";
 
 /** Sweeps that one eigenvalue may take; two are usual. */
 const MAX_SWEEPS = 60;
@@ -29,6 +30,39 @@ export function cholesky(
     }
   }
   return l;
+}
+
+/**
+ * F with `a = Fᵀ F`, `[rank, n]`, of a matrix without negative eigenvalues: Cholesky's triangle, with the
+ * largest rest of the diagonal first (Higham 2002, "Accuracy and Stability of Numerical Algorithms",
+ * §10.3). It ends when that is nothing but rounding, so dimensions that depend on others cost nothing.
+ *
+ * @param a Symmetric, `[n, n]`, finite.
+ */
+export function semidefiniteFactor(a: Float64Array, n: number): Matrix {
+  const l = new Float64Array(n * n); // F transposed, rows in the order of `a`
+  const rest = Float64Array.from({ length: n }, (_, i) => a[i * n + i]!);
+  const waiting = Array.from(rest.keys());
+  const negligible = n * Number.EPSILON * Math.max(0, ...rest);
+  let rank = 0;
+  for (; waiting.length > 0; rank++) {
+    const at = waiting.reduce(
+      (best, i, at) => rest[i]! > rest[waiting[best]!]! ? at : best,
+      0,
+    );
+    const pivot = waiting[at]!;
+    if (!(rest[pivot]! > negligible)) break;
+    waiting.splice(at, 1);
+    const root = Math.sqrt(rest[pivot]!);
+    l[pivot * n + rank] = root;
+    for (const i of waiting) {
+      const element = a[Math.max(i, pivot) * n + Math.min(i, pivot)]!;
+      const value = (element - dot(l, i * n, l, pivot * n, rank)) / root;
+      l[i * n + rank] = value;
+      rest[i]! -= value * value;
+    }
+  }
+  return { data: l, rows: rank, columns: n, rowStride: 1, columnStride: n };
 }
 
 /** The inverse of a lower triangle without zeros on its diagonal, `[n, n]`: lower as well. */
@@ -91,6 +125,14 @@ export function symmetricEigenvalues(
   n: number,
 ): Float64Array<ArrayBuffer> {
   const { diagonal, off } = tridiagonalise(a, n);
+  return tridiagonalEigenvalues(diagonal, off);
+}
+
+/** Eigenvalues of a tridiagonal matrix, ascending, in the place of its diagonal; `off[i]` joins i - 1 and i. @internal */
+export function tridiagonalEigenvalues(
+  diagonal: Float64Array<ArrayBuffer>,
+  off: Float64Array,
+): Float64Array<ArrayBuffer> {
   diagonalise(diagonal, off, null);
   return diagonal.sort();
 }
@@ -139,9 +181,13 @@ function tridiagonalise(matrix: Float64Array, n: number): Tridiagonal {
 
 /**
  * Turns a row x of length i into the u whose reflection makes all of x zero but its last element, which
- * goes to `off[i]`; returns h = |u|²/2, or 0 (and u = 0) if x is so already.
+ * goes to `off[i]`; returns h = |u|²/2, or 0 (and u = 0) if x is so already. @internal
  */
-function reflector(x: Float64Array, i: number, off: Float64Array): number {
+export function reflector(
+  x: Float64Array,
+  i: number,
+  off: Float64Array,
+): number {
   let size = 0; // keeps squares in range
   for (let j = 0; j < i - 1; j++) size += Math.abs(x[j]!);
   const last = x[i - 1]!;
@@ -275,4 +321,23 @@ function turn(
     rows[j] = c * x - s * y;
     rows[j + n] = s * x + c * y;
   }
+}
+
+/** Σ_k a[i + k] b[j + k], in four sums, so that additions need not wait for each other. @internal */
+export function dot(
+  a: Float64Array,
+  i: number,
+  b: Float64Array,
+  j: number,
+  length: number,
+): number {
+  let s0 = 0, s1 = 0, s2 = 0, s3 = 0, k = 0;
+  for (; k + 3 < length; k += 4) {
+    s0 += a[i + k]! * b[j + k]!;
+    s1 += a[i + k + 1]! * b[j + k + 1]!;
+    s2 += a[i + k + 2]! * b[j + k + 2]!;
+    s3 += a[i + k + 3]! * b[j + k + 3]!;
+  }
+  for (; k < length; k++) s0 += a[i + k]! * b[j + k]!;
+  return s0 + s1 + (s2 + s3);
 }
