@@ -192,6 +192,7 @@ export class VaeModel implements Trainable<VaeConfig> {
       training: true,
       rng: rngs.latents,
       beta: this.#beta(),
+      freeBits: this.config.loss.freeBits,
     });
     return {
       loss: mean(loss),
@@ -203,7 +204,6 @@ export class VaeModel implements Trainable<VaeConfig> {
     };
   }
 
-      freeBits: this.config.loss.freeBits,
   #beta(): number | Live {
     const { beta, warmupSteps } = this.config.loss;
     if (warmupSteps === 0) return beta;
@@ -267,6 +267,7 @@ export class VaeModel implements Trainable<VaeConfig> {
     return [
       `Latents: ${latent}; likelihood: ${type} ${width}; beta ${beta}` +
       (warmupSteps > 0 ? ` after ${warmupSteps} steps` : "") +
+      (freeBits > 0 ? `; ${freeBits} nats of each latent are free` : "") +
       (latent === 2 ? "" : "; their plane is drawn of 2 alone"),
     ];
   }
@@ -286,7 +287,6 @@ export class VaeModel implements Trainable<VaeConfig> {
     }
     const pairs = await this.reconstruct(shown, classes, columns);
     const prior = new Rng(this.config.seed, VAE_STREAM.samples);
-      (freeBits > 0 ? `; ${freeBits} nats of each latent are free` : "") +
     const samples = await this.decode(
       prior.normal([2 * count, this.config.latent]),
       inTurn(2 * count, this.shape.classNames.map((_, id) => id)),

@@ -258,16 +258,16 @@ export const vaeGenerator = defineGenerator({
       knowsClasses: model.config.conditional || byClass,
       method: `latents of ${WAYS[way]}`,
       summary: { latents: way },
-      steps: (count) => Math.ceil(count / BATCH),
       columns: flags.interpolate,
+      steps: (count) => Math.ceil(count / BATCH),
       async generate(options) {
         const { count, isCancelled, onStep, first = 0 } = options;
-        const pieces: Uint8Array[] = [];
-        for (let from = 0; from < count; from += BATCH) {
         const row = flags.interpolate ?? 1; // images of one class
         const byRow = options.classes?.map((_, i, all) =>
           all[Math.floor(i / row)]!
         );
+        const pieces: Uint8Array[] = [];
+        for (let from = 0; from < count; from += BATCH) {
           const n = Math.min(BATCH, count - from);
           const classes = byRow?.slice(from, from + n);
           pieces.push(
