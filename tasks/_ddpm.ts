@@ -41,6 +41,7 @@ import {
   withClasses,
   zeros,
 } from "../mod.ts";
+import { noiseRatio } from "../models/transition.ts";
 import { philoxWords, toUnit } from "../tensor/philox.ts";
 import { AUTOENCODER_STREAM, buildAutoencoder } from "./_autoencoder.ts";
 import { between } from "./_between.ts";
@@ -322,14 +323,27 @@ export class DdpmModel implements Trainable<DdpmConfig> {
   }
 
   flops(): number {
+    return this.#networkFlops() + (this.latents?.flops() ?? 0);
+  }
+
+  /** Of one evaluation for one image. */
+  #networkFlops(): number {
     const { height, width } = this.noised;
     const x = [1, this.#channels().inChannels, height, width];
-    const network = countFlops(() =>
+    return countFlops(() =>
       this.network.forward(zeros(x), zeros([1]), {
         y: this.config.conditional ? zeros([1], "i32") : undefined,
       })
     );
-    return network + (this.latents?.flops() ?? 0);
+  }
+
+  /** Floating-point operations of one image drawn. */
+  drawingFlops(drawing: ReturnType<DdpmModel["drawing"]>): number {
+    const { latents, noised: { channels, height, width } } = this;
+    const network = this.evaluations(drawing) * this.#networkFlops();
+    if (!latents) return network;
+    const z = [1, channels, height, width];
+    return network + countFlops(() => latents.decode(zeros(z)));
   }
 
   report(): string[] {
@@ -398,6 +412,25 @@ export class DdpmModel implements Trainable<DdpmConfig> {
     if (!this.edm) return this.diffusion.levels(steps, spacing);
     const sigmas = karrasSigmas(steps, EDM_SIGMAS).subarray(0, -1);
     return Array.from(sigmas, (sigma) => ({ alpha: 1, sigma }));
+  }
+
+  /** How often a sampler evaluates the network for one image; with guidance, with and without class. */
+  evaluations(
+    { sampler, steps, spacing, guidance, guidanceInterval }: ReturnType<
+      DdpmModel["drawing"]
+    >,
+  ): number {
+    const levels = this.levels(steps, spacing);
+    // At the end of each step again, but of the last and of a first one from pure noise.
+    const again = sampler === "heun"
+      ? levels.slice(levels[0]!.alpha === 0 ? 2 : 1)
+      : [];
+    const [low, high] = guidanceInterval ?? [-1, Infinity];
+    const times = (level: NoiseLevel) => {
+      const ratio = noiseRatio(level);
+      return guidance !== 1 && low < ratio && ratio <= high ? 2 : 1;
+    };
+    return [...levels, ...again].reduce((sum, at) => sum + times(at), 0);
   }
 
   /** What a sampler asks about a batch. */

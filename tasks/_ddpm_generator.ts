@@ -205,15 +205,18 @@ export const ddpmGenerator = defineGenerator({
     const classifier = flags.classifier === undefined
       ? undefined
       : await guideOf(model, flags, say);
-    const { sampler, steps } = drawing;
+    const { sampler, steps, guidance } = drawing;
     return {
       shape: model.shape,
       step,
       knowsClasses: model.config.conditional || classifier !== undefined,
       method: sampler,
+      nfe: model.evaluations(drawing),
+      guidance: guidance === 1 ? undefined : guidance,
       summary: { sampler, steps },
       columns: flags.interpolate,
       steps: (count) => model.stepsFor(count, drawing),
+      flops: classifier ? undefined : () => model.drawingFlops(drawing),
       async generate(options) {
         classifier?.(options.classes!); // says now which class it does not know
         const { interpolate } = flags;
@@ -223,6 +226,10 @@ export const ddpmGenerator = defineGenerator({
           interpolate,
           classifier,
         });
+      },
+      dispose() {
+        model.network.dispose();
+        model.latents?.network.dispose();
       },
     };
   },

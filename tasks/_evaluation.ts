@@ -11,7 +11,7 @@ export interface Estimate {
   value: number;
   /** Of the score: standard deviation over subsets, splits or bootstrap samples. */
   std?: number;
-  /** Between which 95 % of the bootstrap samples lie. */
+  /** Between which 95 % of the bootstrap samples lie, once their mean is moved to the score. */
   interval?: [low: number, high: number];
   /** The same score of real training images against the same real images, of equal number: nothing scores better honestly. */
   floor?: number;
@@ -89,8 +89,8 @@ export interface SampleScores {
     totalVariation: number;
     /** Of the drawn shares, in nats. */
     entropy: number;
-    /** Divergence of the drawn shares from the real ones, in nats. */
-    kl: number;
+    /** Divergence of the drawn shares from the real ones, in nats; left out where it is infinite. */
+    kl?: number;
     /** Mean of the largest probability. */
     confidence: number;
     /** Share of images taken for the class that was asked for; of conditional drawing. */
@@ -98,6 +98,8 @@ export interface SampleScores {
   };
   /** Distances in features to the nearest training image. */
   memorization: {
+    /** Training images that were looked through. */
+    images?: number;
     /** Median over drawn images. */
     drawn: number;
     /** Median over test images. */
@@ -142,7 +144,7 @@ export interface Bound {
   klNats?: number;
   /** By importance weighting with `samples` draws. */
   iwaeNats?: number;
-  /** Whether the likelihood is a density of other units, whose bound compares with nothing else. */
+  /** Whether the likelihood is of 8-bit images, so that the bounds of other models compare. */
   comparable: boolean;
 }
 
@@ -167,15 +169,21 @@ export async function mergeEvaluation(
   run: RunFolder,
   found: Readonly<Evaluation>,
 ): Promise<void> {
-  const path = run.file("evaluation.json");
-  const before = await readEvaluation(path);
+  const before = await readEvaluation(run);
   const text = JSON.stringify({ ...before, ...found }, null, 2)
     // Lists of numbers on one line.
     .replace(/\[\s+[^[\]{}"]*\]/g, (list) => list.replace(/\s+/g, " "));
-  await writeAtomic(path, `${text}\n`);
+  await writeAtomic(run.file("evaluation.json"), `${text}\n`);
 }
 
-async function readEvaluation(path: string): Promise<Record<string, unknown>> {
+/**
+ * Reads what metrics found.
+ *
+ * @returns Nothing if there is no file.
+ * @throws {SyntaxError} If the file does not parse.
+ */
+export async function readEvaluation(run: RunFolder): Promise<Evaluation> {
+  const path = run.file("evaluation.json");
   try {
     return JSON.parse(await Deno.readTextFile(path));
   } catch (error) {

@@ -387,6 +387,13 @@ export class GanModel implements Trainable<GanConfig> {
     });
   }
 
+  /** Floating-point operations of one image drawn. */
+  drawingFlops(): number {
+    const { G } = this.network;
+    const y = this.config.conditional ? zeros([1], "i32") : undefined;
+    return countFlops(() => G.forward(zeros([1, G.latent]), { y }));
+  }
+
   report(): string[] {
     const { G, D } = this.network;
     const { loss: { type } } = this.config;

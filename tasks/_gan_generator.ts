@@ -25,10 +25,13 @@ export const ganGenerator = defineGenerator({
       step,
       knowsClasses: conditional,
       method: "generator",
+      nfe: 1,
       summary: {},
       columns: interpolate,
       steps: (count) => count,
+      flops: () => model.drawingFlops(),
       generate: (options) => model.sample({ ...options, interpolate }),
+      dispose: () => model.network.dispose(),
     };
   },
 });

@@ -32,14 +32,20 @@ export interface Generator {
   readonly step: number;
   /** Whether it draws the classes it is told. */
   readonly knowsClasses: boolean;
-  /** How it draws, in few words: `ddim`, `prior`. */
+  /** How it draws, in few words: `ddim`, `prior`, `gmm class`. */
   readonly method: string;
+  /** Evaluations of the network for one image; guidance asks twice. */
+  readonly nfe: number;
+  /** Strength of guidance, where there is. */
+  readonly guidance?: number;
   /** What `--json` says besides. */
   readonly summary: Readonly<Record<string, unknown>>;
   /** Images in a row of a grid; default: about a square. */
   readonly columns?: number;
   /** Steps in which so many images are drawn. */
   steps(count: number): number;
+  /** Floating-point operations for one image; left out if other networks take part. */
+  flops?(): number;
   /**
    * Draws.
    *
@@ -48,6 +54,8 @@ export interface Generator {
   generate(
     options: GenerateOptions,
   ): Promise<Uint8Array<ArrayBuffer> | undefined>;
+  /** Gives back the memory of its networks. */
+  dispose(): void;
 }
 
 /** Where a generator comes from. */
@@ -131,13 +139,14 @@ export function defineGenerator<const F extends Flags>(
   return kind;
 }
 
-/** `count` classes: the wanted ones in turn. */
+/** Classes of `count` images from number `first` on: the wanted ones in turn. */
 export function inTurn(
   count: number,
   wanted: readonly number[],
+  first = 0,
 ): Int32Array<ArrayBuffer> {
   return Int32Array.from(
     { length: count },
-    (_, i) => wanted[i % wanted.length]!,
+    (_, i) => wanted[(first + i) % wanted.length]!,
   );
 }

@@ -137,8 +137,19 @@ function buildLikelihood({ likelihood }: VaeConfig): Likelihood {
   }
 }
 
-/** Means over images. */
-type Bounds = Record<string, number>;
+/** What `bound` finds, by the names in the log. */
+export interface VaeBound {
+  elbo: number;
+  /** By importance weighting. */
+  iwae?: number;
+  reconstruction: number;
+  kl: number;
+  /** Of likelihoods that are probabilities. */
+  bits_per_dim?: number;
+  latents_in_use: number;
+  /** Of `elbo`, as the images are a sample. */
+  standardError: number;
+}
 
 /** Network, likelihood and loss of a configuration. */
 export class VaeModel implements Trainable<VaeConfig> {
@@ -251,6 +262,14 @@ export class VaeModel implements Trainable<VaeConfig> {
         told,
       );
     });
+  }
+
+  /** Floating-point operations of one image drawn. */
+  drawingFlops(): number {
+    const z = zeros([1, this.config.latent]);
+    return countFlops(() =>
+      this.network.vae.decode(z, this.#told(zeros([1], "i32")))
+    );
   }
 
   report(): string[] {
@@ -370,33 +389,46 @@ export class VaeModel implements Trainable<VaeConfig> {
   async evaluate(
     data: { readonly train: Dataset; readonly test: Dataset },
     isCancelled: () => boolean,
-  ): Promise<Bounds | undefined> {
+  ): Promise<Record<string, number> | undefined> {
+    const { count, importanceSamples } = this.config.evaluation;
+    const samples = this.#step + 1 < this.config.steps ? 0 : importanceSamples;
     const named: [string, number][] = [];
     for (const part of ["train", "test"] as const) {
-      const found = await this.#judge(data[part], isCancelled);
+      const found = await this.bound(data[part], {
+        count,
+        samples,
+        isCancelled,
+      });
       if (!found) return undefined;
-      for (const [name, value] of Object.entries(found)) {
+      const { standardError: _, ...means } = found;
+      for (const [name, value] of Object.entries(means)) {
         named.push([`${name}_${part}`, value]);
       }
     }
     return Object.fromEntries(named);
   }
 
-  async #judge(
-    dataset: Dataset,
-    isCancelled: () => boolean,
-  ): Promise<Bounds | undefined> {
+  /**
+   * The bound of images spread over a data set, means in nats per image. The same draws at every call.
+   *
+   * @param options `samples` of each image for the tighter bound, or 0 for none.
+   * @returns Undefined if cancelled.
+   */
+  async bound(dataset: Dataset, { count, samples, isCancelled, onImages }: {
+    count: number;
+    samples: number;
+    isCancelled?: () => boolean;
+    onImages?: (done: number) => void;
+  }): Promise<VaeBound | undefined> {
     const { config, network: { vae, likelihood } } = this;
-    const { count, importanceSamples } = config.evaluation;
-    const samples = this.#step + 1 < config.steps ? 0 : importanceSamples;
     const { channels, height, width } = dataset;
     const rng = new Rng(config.seed, VAE_STREAM.evaluation);
     const share = Math.max(1, Math.floor(BATCH / samples)); // images with all their draws
-    let images = 0, reconstruction = 0, tighter = 0;
+    let images = 0, reconstruction = 0, tighter = 0, squares = 0;
     const kl = new Float64Array(config.latent);
     for (const { images: pixels, labels } of spread(dataset, count)) {
       const n = labels.length;
-      const [terms, perDimension, weighted] = await scope(() =>
+      const [terms, perImage, perDimension, weighted] = await scope(() =>
         noGrad(() => {
           const all = tensor(pixels, [n, channels, height, width]);
           const x = this.#seen(all, rng), y = tensor(labels);
@@ -416,6 +448,7 @@ export class VaeModel implements Trainable<VaeConfig> {
           }
           return Promise.all([
             found.reconstruction.data(),
+            found.elbo.data(),
             found.klPerDimension.data(),
             bounds.length > 0 ? concat(bounds).data() : new Float32Array(),
           ]);
@@ -423,12 +456,15 @@ export class VaeModel implements Trainable<VaeConfig> {
       );
       reconstruction += total(terms);
       tighter += total(weighted);
+      for (const value of perImage) squares += value ** 2;
       perDimension.forEach((value, i) => kl[i]! += n * value);
       images += n;
       await turn();
-      if (isCancelled()) return undefined;
+      if (isCancelled?.()) return undefined;
+      onImages?.(images);
     }
     const elbo = -(reconstruction + total(kl)) / images;
+    const variance = Math.max(0, squares / images - elbo ** 2);
     const { type, binarize } = config.likelihood;
     const isProbability = type === "discretized" || binarize !== "none";
     return {
@@ -440,6 +476,7 @@ export class VaeModel implements Trainable<VaeConfig> {
         ? { bits_per_dim: -elbo / (channels * height * width * Math.LN2) }
         : {}),
       latents_in_use: kl.filter((value) => value / images > IN_USE).length,
+      standardError: Math.sqrt(variance / images),
     };
   }
 }

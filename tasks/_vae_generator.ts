@@ -256,10 +256,12 @@ export const vaeGenerator = defineGenerator({
       shape: model.shape,
       step,
       knowsClasses: model.config.conditional || byClass,
-      method: `latents of ${WAYS[way]}`,
+      method: way === "prior" ? way : `gmm ${way}`,
+      nfe: 1,
       summary: { latents: way },
       columns: flags.interpolate,
       steps: (count) => Math.ceil(count / BATCH),
+      flops: () => model.drawingFlops(),
       async generate(options) {
         const { count, isCancelled, onStep, first = 0 } = options;
         const row = flags.interpolate ?? 1; // images of one class
@@ -283,6 +285,7 @@ export const vaeGenerator = defineGenerator({
         }
         return joined(pieces);
       },
+      dispose: () => model.network.dispose(),
     };
   },
 });
