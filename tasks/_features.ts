@@ -4,7 +4,7 @@
  *
  * ```
  * CACHE/4f0c…/            by images, extractor, resize and version
- *   0-512.safetensors     from-count: features, logits and spatial of these images
+ *   0-256.safetensors     from-count: features, logits and spatial of these images
  * ```
  *
  * @module
@@ -25,8 +25,8 @@ import { join } from "./_path.ts";
 import { Progress } from "./_progress.ts";
 import { writeAtomic } from "./_run_folder.ts";
 
-/** Images whose features are written at once. */
-const CHUNK = 512;
+/** Images between two looks at whether to go on: whole batches of every extractor. */
+const STEP = 64;
 
 /** Features of all images of a source, one row each. */
 export interface SourceFeatures {
@@ -45,8 +45,10 @@ export interface FeaturesOptions {
   cache?: string;
   /** Shows no progress. */
   quiet: boolean;
-  /** Asked after each piece. */
+  /** Asked now and then. */
   isCancelled?: () => boolean;
+  /** Images whose features are written at once; defaults to 256. */
+  pieceSize?: number;
 }
 
 /** For tasks that compute features. */
@@ -82,7 +84,7 @@ export async function featuresOf(
   extractor: FeatureExtractor,
   options: FeaturesOptions,
 ): Promise<SourceFeatures> {
-  const { cache, quiet, isCancelled } = options;
+  const { cache, quiet, isCancelled, pieceSize = 256 } = options;
   const folder = cache && join(cache, keyOf(source, extractor));
   if (folder !== undefined) await Deno.mkdir(folder, { recursive: true });
   using progress = new Progress({
@@ -91,19 +93,17 @@ export async function featuresOf(
     unit: "images",
     quiet,
   });
-  const { count, chunk = CHUNK } = source;
+  const { count } = source;
   const pieces: Piece[] = [];
-  for (let from = 0; from < count; from += chunk) {
-    const n = Math.min(chunk, count - from);
+  for (let from = 0; from < count; from += pieceSize) {
+    const n = Math.min(pieceSize, count - from);
     const file = folder && join(folder, `${from}-${n}.safetensors`);
     let piece = file && await readPiece(file, n, extractor);
     if (!piece) {
-      if (isCancelled?.()) throw stopped(source, from, cache);
-      piece = await extract(source, extractor, from, n, {
-        ...options,
-        onShare: (share) => progress.update(from + Math.floor(share * n)),
+      piece = await extract(source, extractor, from, n, (done) => {
+        progress.update(from + done);
+        if (isCancelled?.()) throw stopped(source, from, cache);
       });
-      if (!piece) throw stopped(source, from, cache);
       if (file !== undefined) {
         await writePiece(file, piece, n, source, extractor);
       }
@@ -149,31 +149,38 @@ function stopped(
   );
 }
 
-/** Features of images `from` to `from + n`; undefined if interrupted. */
+/**
+ * Features of images `from` to `from + n`.
+ *
+ * @param onStep Told how many are done; what it throws ends all.
+ */
 async function extract(
   source: ImageSource,
   extractor: FeatureExtractor,
   from: number,
   n: number,
-  options: { isCancelled?: () => boolean; onShare: (share: number) => void },
-): Promise<Piece | undefined> {
-  let images: Uint8Array;
-  try {
-    images = await source.read(from, n, options);
-  } catch (error) {
-    if (error instanceof Interrupted) return undefined;
-    throw error;
-  }
-  const piece = await extractor.extract(images, source.shape);
-  for (const values of [piece.features, piece.logits, piece.spatial]) {
-    const at = values?.findIndex((value) => !Number.isFinite(value)) ?? -1;
-    if (at >= 0) {
-      const row = Math.floor(at / (values!.length / n));
-      throw new Error(
-        `Cannot use ${extractor.name} on ${
-          source.nameOf(from + row)
-        } as its features must be finite: one is ${values![at]}`,
-      );
+  onStep: (done: number) => void,
+): Promise<Piece> {
+  const images = await source.read(from, n);
+  const size = images.length / n;
+  const found: Partial<Record<typeof KINDS[number], Float32Array[]>> = {};
+  for (let first = 0; first < n; first += STEP) {
+    onStep(first);
+    const some = images.subarray(first * size, (first + STEP) * size);
+    const given = await extractor.extract(some, source.shape);
+    for (const kind of KINDS) {
+      const values = given[kind];
+      if (!values) continue;
+      const at = values.findIndex((value) => !Number.isFinite(value));
+      if (at >= 0) {
+        const row = Math.floor(at / (values.length / (some.length / size)));
+        throw new Error(
+          `Cannot use ${extractor.name} on ${
+            source.nameOf(from + first + row)
+          } as its features must be finite: one is ${values[at]}`,
+        );
+      }
+      (found[kind] ??= []).push(values);
     }
   }
   let low = 255, high = 0;
@@ -181,7 +188,14 @@ async function extract(
     if (byte < low) low = byte;
     if (byte > high) high = byte;
   }
-  return { ...piece, range: [low, high] };
+  return {
+    ...Object.fromEntries(
+      Object.entries(found).map((
+        [kind, parts],
+      ) => [kind, concat(parts, n).data]),
+    ) as unknown as ImageFeatures,
+    range: [low, high],
+  };
 }
 
 async function writePiece(

@@ -20,15 +20,7 @@ import { join } from "./_path.ts";
 import { Progress } from "./_progress.ts";
 import { writeAtomic } from "./_run_folder.ts";
 
-/** How a source is read. */
-export interface ReadOptions {
-  /** Called with the share that is done, 0 to 1, by sources that take long. */
-  onShare?: (share: number) => void;
-  /** Asked now and then by sources that take long. */
-  isCancelled?: () => boolean;
-}
-
-/** Thrown by `ImageSource.read` when `isCancelled` says so. */
+/** Thrown where `isCancelled` says so. */
 export class Interrupted extends Error {
   override readonly name = "Interrupted";
 }
@@ -47,23 +39,12 @@ export interface ImageSource {
   readonly labels?: Int32Array<ArrayBuffer>;
   /** Names of the classes, by id, where known. */
   readonly classNames?: readonly string[];
-  /** Images to read at once; default: many. */
-  readonly chunk?: number;
   /** What a user should know, such as lossy files. */
   readonly warnings: readonly string[];
   /** What to call an image in messages. */
   nameOf(index: number): string;
-  /**
-   * Reads some images.
-   *
-   * @returns Bytes 0 to 255, `[n, C, H, W]`.
-   * @throws {Interrupted} If cancelled.
-   */
-  read(
-    from: number,
-    n: number,
-    options?: ReadOptions,
-  ): Promise<Uint8Array<ArrayBuffer>>;
+  /** Bytes 0 to 255 of some images, `[n, C, H, W]`. */
+  read(from: number, n: number): Promise<Uint8Array<ArrayBuffer>>;
 }
 
 /**
@@ -381,7 +362,7 @@ export function part(
     checksum: from === 0 ? source.checksum : `${source.checksum}+${from}`,
     labels: source.labels?.slice(from, from + count),
     nameOf: (index) => source.nameOf(from + index),
-    read: (first, n, options) => source.read(from + first, n, options),
+    read: (first, n) => source.read(from + first, n),
   };
 }
 

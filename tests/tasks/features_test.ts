@@ -174,45 +174,45 @@ Deno.test("featuresOf() is the same in pieces of any size, and later from disk",
     assert.deepEqual(want.range, [0, 255]);
     assert.equal(want.features.data[3], DIGITS.images[64]);
 
-    const source = { ...whole, chunk: 7 };
+    const options = { ...QUIET, cache, pieceSize: 7 };
     const first = fake();
     assert.deepEqual(
-      await featuresOf(source, first, { ...QUIET, cache }),
+      await featuresOf(whole, first, options),
       want,
     );
     assert.equal(first.seen, 20);
     const second = fake();
     assert.deepEqual(
-      await featuresOf(source, second, { ...QUIET, cache }),
+      await featuresOf(whole, second, options),
       want,
     );
     assert.equal(second.seen, 0);
     // Of another extractor, or of fewer images, of which the first pieces are there.
     const other = fake("f0");
-    await featuresOf(source, other, { ...QUIET, cache });
+    await featuresOf(whole, other, options);
     assert.equal(other.seen, 20);
-    await featuresOf(part(source, 0, 15), second, { ...QUIET, cache });
+    await featuresOf(part(whole, 0, 15), second, options);
     assert.equal(second.seen, 1);
   });
 });
 
 Deno.test("featuresOf() goes on where it was stopped, and computes a damaged piece again", async () => {
   await inFolder(async (cache) => {
-    const shape = DIGITS;
-    const source = {
-      ...arraySource(DIGITS.images, { name: "digits", shape }),
-      chunk: 4,
-    };
+    const options = { ...QUIET, cache, pieceSize: 4 };
+    const source = arraySource(DIGITS.images, {
+      name: "digits",
+      shape: DIGITS,
+    });
     const first = fake();
     const isCancelled = () => first.seen >= 8;
     await assert.rejects(
-      featuresOf(source, first, { ...QUIET, cache, isCancelled }),
+      featuresOf(source, first, { ...options, isCancelled }),
       (error) =>
         error instanceof Interrupted &&
         /features of 8 of 20 images of digits are kept/.test(error.message),
     );
     const second = fake();
-    const want = await featuresOf(source, second, { ...QUIET, cache });
+    const want = await featuresOf(source, second, options);
     assert.equal(second.seen, 12);
 
     const [{ name }] = await Array.fromAsync(Deno.readDir(cache)) as [
@@ -226,7 +226,7 @@ Deno.test("featuresOf() goes on where it was stopped, and computes a damaged pie
     await Deno.writeFile(piece(8), flipped);
     const third = fake();
     assert.deepEqual(
-      await featuresOf(source, third, { ...QUIET, cache }),
+      await featuresOf(source, third, options),
       want,
     );
     assert.equal(third.seen, 8);
@@ -234,7 +234,7 @@ Deno.test("featuresOf() goes on where it was stopped, and computes a damaged pie
 });
 
 Deno.test("featuresOf() names the image whose features are not finite", async () => {
-  const source = { ...datasetSource(DIGITS), chunk: 8 };
+  const source = datasetSource(DIGITS);
   const bad = fake();
   const { extract } = bad;
   bad.extract = async function (images, shape) {
@@ -243,7 +243,7 @@ Deno.test("featuresOf() names the image whose features are not finite", async ()
     return found;
   };
   await assert.rejects(
-    featuresOf(source, bad, QUIET),
+    featuresOf(source, bad, { ...QUIET, pieceSize: 8 }),
     /fake on image 11 of digits\/test as its features must be finite: one is NaN/,
   );
 });
