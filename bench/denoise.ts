@@ -10,7 +10,7 @@ import type { Library, Weights } from "./library.ts";
 type Tensor = d.Tensor;
 
 /** A step that is captured when it first runs, and replayed from then on. */
-function captured(
+export function captured(
   step: () => Tensor,
   shape: readonly number[],
 ): () => Tensor[] {

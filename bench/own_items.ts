@@ -1,6 +1,6 @@
 /**
  * Items of this library alone: whole samplers, and training steps of every diffusion loss, on the
- * benchmark's U-Net.
+ * benchmark's U-Net; and those of its other models.
  *
  * @module
  */
@@ -29,6 +29,7 @@ import { noise, uniform } from "./data.ts";
 import type { ItemOf } from "./items.ts";
 import type { Library, Weights } from "./library.ts";
 import * as net from "./networks.ts";
+import { MODEL_ITEMS } from "./own_models.ts";
 
 const SHAPE = net.UNETS.unet16!;
 const DECLARATIONS = net.unetDeclarations(SHAPE);
@@ -188,4 +189,5 @@ export const OWN_ITEMS: readonly ItemOf<Tensor>[] = [
     "edm",
     (denoise, x0, rng) => new EdmProcess().loss(denoise, x0, rng, rng),
   ),
+  ...MODEL_ITEMS,
 ];
