@@ -74,11 +74,23 @@ export {
 } from "./kernels/upsample_conv2d.ts";
 export { where } from "./kernels/where.ts";
 export type { LabelledFeatures } from "./metrics/_labelled.ts";
+export type { ScoreOptions } from "./metrics/_probabilities.ts";
 export {
   type Bootstrap,
   bootstrap,
   type BootstrapOptions,
 } from "./metrics/bootstrap.ts";
+export * from "./metrics/class_frequency.ts";
+export {
+  classifierExtractor,
+  type ClassifierFacts,
+  INCEPTION_WEIGHTS,
+  inceptionExtractor,
+  type InceptionFacts,
+  lenetExtractor,
+  type NetworkExtractor,
+  randomExtractor,
+} from "./metrics/extractors.ts";
 export type {
   FeatureExtractor,
   ImageFeatures,
@@ -93,9 +105,25 @@ export {
   type GaussianStatistics,
 } from "./metrics/frechet.ts";
 export {
+  inceptionScore,
+  type InceptionScoreOptions,
+} from "./metrics/inception_score.ts";
+export {
+  type KernelDistance,
+  kernelDistance,
+  type KernelDistanceOptions,
+  squaredMmd,
+} from "./metrics/kernel_distance.ts";
+export {
   linearProbe,
   type LinearProbeOptions,
 } from "./metrics/linear_probe.ts";
+export {
+  type ManifoldMetrics,
+  manifoldMetrics,
+  nearestDistances,
+  neighborRadii,
+} from "./metrics/manifold.ts";
 export { nearestNeighbors } from "./metrics/nearest_neighbors.ts";
 export { pca, type PrincipalComponents } from "./metrics/pca.ts";
 export {
@@ -104,6 +132,12 @@ export {
   type ResizeDialect,
   resizeMatrix,
 } from "./metrics/resize.ts";
+export {
+  type ExtractorIdentity,
+  parseStatistics,
+  statisticsBytes,
+  type StoredStatistics,
+} from "./metrics/statistics_file.ts";
 export { tsne, type TsneOptions } from "./metrics/tsne.ts";
 export * from "./models/adm_classifier.ts";
 export * from "./models/adm_unet.ts";
