@@ -9,6 +9,7 @@ import { type PickleFunction, PickleTuple, readPickle } from "./pickle.ts";
 import type { HostTensor } from "./safetensors.ts";
 import { stridesOf } from "./shape.ts";
 import { type DType, show, sizeOf, type TypedArray } from "./tensor.ts";
+import { zipEntries } from "./zip.ts";
 
 type Bytes = Uint8Array<ArrayBuffer>;
 
@@ -299,54 +300,14 @@ function hostTensor(
   return { dtype, shape, data };
 }
 
-/**
- * The entries of a zip archive by name, as windows of it. Only what `torch.save` writes: no
- * compression, below 4 GB. Checksums are not looked at, as PyTorch can be told to leave them out.
- * A reader of our own keeps packages, and so the network, out of what `mod.ts` imports.
- * https://pkware.cachefly.net/webdocs/casestudies/APPNOTE.TXT, 4.3.7 to 4.3.16
- */
-function unzip(bytes: Bytes): Map<string, Bytes> {
-  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-  const end = bytes.length - 22; // the record of the directory's end, without a comment
-  if (end < 0 || view.getUint32(end, true) !== 0x06054b50) {
-    fail("a zip archive must end with its directory: it is cut off, or longer");
-  }
-  const entries = new Map<string, Bytes>();
-  const count = view.getUint16(end + 10, true);
-  let at = view.getUint32(end + 16, true);
-  for (let i = 0; i < count; i++) {
-    if (at + 46 > end || view.getUint32(at, true) !== 0x02014b50) {
-      fail(`the archive must list ${count} entries: it lists ${i}`);
-    }
-    const nameBytes = view.getUint16(at + 28, true);
-    const name = new TextDecoder().decode(
-      bytes.subarray(at + 46, at + 46 + nameBytes),
-    );
-    const size = view.getUint32(at + 24, true);
-    const header = view.getUint32(at + 42, true);
-    if (view.getUint16(at + 10, true) !== 0) {
-      fail(`${name} must be stored, not compressed`);
-    }
-    if (size === 0xffffffff || header === 0xffffffff) {
-      fail(`${name} must lie in the first 4 GB`);
-    }
-    if (header + 30 > end || view.getUint32(header, true) !== 0x04034b50) {
-      fail(`${name} must have a header in the file`);
-    }
-    const start = header + 30 + view.getUint16(header + 26, true) +
-      view.getUint16(header + 28, true);
-    if (start + size > end) fail(`${name} must lie in the file`);
-    if (entries.has(name)) fail(`the archive has ${name} twice`);
-    entries.set(name, bytes.subarray(start, start + size));
-    at += 46 + nameBytes + view.getUint16(at + 30, true) +
-      view.getUint16(at + 32, true);
-  }
-  return entries;
-}
-
 /** The form since 1.6: `name/data.pkl`, and each storage as `name/data/key`, not compressed. */
 function readZip(bytes: Bytes): Contents {
-  const files = unzip(bytes);
+  const files = new Map<string, Bytes>();
+  // Checksums are not looked at, as PyTorch can be told to leave them out.
+  for (const [name, { stored, compression }] of zipEntries(bytes, fail)) {
+    if (compression !== 0) fail(`${name} must be stored, not compressed`);
+    files.set(name, stored);
+  }
   const pickles = [...files.keys()].filter((name) =>
     /^[^/]+\/data\.pkl$/.test(name)
   );
