@@ -287,7 +287,9 @@ export class VaeModel implements Trainable<VaeConfig> {
       `Latents: ${latent}; likelihood: ${type} ${width}; beta ${beta}` +
       (warmupSteps > 0 ? ` after ${warmupSteps} steps` : "") +
       (freeBits > 0 ? `; ${freeBits} nats of each latent are free` : "") +
-      (latent === 2 ? "" : "; their plane is drawn of 2 alone"),
+      (latent === 2
+        ? ""
+        : `; no plane of latents is drawn, as there are ${latent}, not 2`),
     ];
   }
 

@@ -83,6 +83,14 @@ export const vaeSchema = z.strictObject({
   if (!config.dense && !config.conv) {
     wrong(["dense"], "given, or conv: it is the network");
   }
+  const { latent } = config, { grid, size } = config.manifold;
+  const usual = manifold.parse({});
+  if (latent !== 2 && (grid !== usual.grid || size !== usual.size)) {
+    wrong(
+      ["manifold"],
+      `left as it is, as its plane is of 2 latents: latent is ${latent}`,
+    );
+  }
   const { type, sigma, binarize } = config.likelihood;
   if (type === "bernoulli" && sigma !== undefined) {
     wrong(["likelihood", "sigma"], "left out, as bernoulli has no width");

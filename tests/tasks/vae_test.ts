@@ -109,6 +109,8 @@ Deno.test("the configuration of a VAE says what does not fit", async () => {
     ],
     ["latent=0", /latent must be at least 1/],
     ["loss.beta=-1", /loss\.beta must be at least 0/],
+    ["loss.freeBits=-1", /loss\.freeBits must be at least 0/],
+    ["manifold.size=9", /manifold must be left .* of 2 latents: latent is \d+/],
   ];
   for (const [set, want] of wrong) {
     await assert.rejects(() => resolve("vae-digits", set), want);
