@@ -91,6 +91,16 @@ export {
   type NetworkExtractor,
   randomExtractor,
 } from "./metrics/extractors.ts";
+export {
+  classifierExtractor,
+  type ClassifierFacts,
+  INCEPTION_WEIGHTS,
+  inceptionExtractor,
+  type InceptionFacts,
+  lenetExtractor,
+  type NetworkExtractor,
+  randomExtractor,
+} from "./metrics/extractors.ts";
 export type {
   FeatureExtractor,
   ImageFeatures,

@@ -10,15 +10,17 @@ import { parseSafetensors } from "../tensor/safetensors.ts";
 import { LeNet5 } from "./classifiers.ts";
 
 /** Data sets that there are weights for. */
-export const PRETRAINED_LENETS = ["mnist", "fashion-mnist"] as const;
+export const PRETRAINED_LENETS = ["mnist", "fashion-mnist", "digits"] as const;
 
 /** Name of a data set that there are weights for. */
 export type PretrainedLeNetName = typeof PRETRAINED_LENETS[number];
 
 /** A network and what is known of its weights. */
 export interface PretrainedLeNet {
-  /** Takes images in [-1, 1], `[N, 1, 28, 28]`. */
+  /** Takes images in [-1, 1], `[N, 1, size, size]`. */
   readonly network: LeNet5;
+  /** Height and width of its images: 28, or 8 of `digits`. */
+  readonly size: number;
   /** What it was trained on. */
   readonly dataset: PretrainedLeNetName;
   /** Names of its classes, by id. */
@@ -37,7 +39,7 @@ export interface PretrainedLeNet {
  * Reads the weights of a LeNet-5 that was trained on a data set, from beside this module: that needs the
  * permission to read the file or, if the module was imported over HTTP, to reach its host.
  *
- * @param dataset `mnist` or `fashion-mnist`.
+ * @param dataset `mnist`, `fashion-mnist` or `digits`.
  * @throws {RangeError} If there are no weights for `dataset`.
  */
 export async function pretrainedLeNet(
@@ -48,7 +50,7 @@ export async function pretrainedLeNet(
     throw new RangeError(
       `Cannot load a LeNet-5 for "${dataset}": ${
         guess === undefined ? "" : `did you mean "${guess}"? `
-      }There are weights for ${PRETRAINED_LENETS.join(" and ")}`,
+      }There are weights for ${PRETRAINED_LENETS.join(", ")}`,
     );
   }
   const url = new URL(
@@ -61,12 +63,14 @@ export async function pretrainedLeNet(
   }
   const bytes = await response.bytes();
   const { tensors, metadata } = parseSafetensors(bytes);
-  const { classNames } = JSON.parse(metadata.shape!);
-  const network = new LeNet5({}, new Rng(0));
+  const { classNames, height: size } = JSON.parse(metadata.shape!);
+  const { lenet } = JSON.parse(metadata.config!);
+  const network = new LeNet5({ ...lenet, size }, new Rng(0));
   network.loadStateDict(tensors);
   const digest = await crypto.subtle.digest("SHA-256", bytes);
   return {
     network,
+    size,
     dataset,
     classNames,
     accuracy: Number(metadata.accuracy),

@@ -7,7 +7,9 @@
 import assert from "node:assert/strict";
 import {
   argMax,
+  loadDigits,
   noGrad,
+  normalize,
   PRETRAINED_LENETS,
   pretrainedLeNet,
   type PretrainedLeNetName,
@@ -16,12 +18,18 @@ import {
 } from "../../mod.ts";
 
 Deno.test("pretrainedLeNet() gives LeNet-5 and says where it is from", async () => {
-  const least = { mnist: 0.99, "fashion-mnist": 0.9 };
+  const least = { mnist: 0.99, "fashion-mnist": 0.9, digits: 0.95 };
+  const parameters = {
+    mnist: 61_706,
+    "fashion-mnist": 61_706,
+    digits: 15_626,
+  };
   const ids = new Set<string>();
   for (const dataset of PRETRAINED_LENETS) {
     const found = await pretrainedLeNet(dataset);
     assert.equal(found.dataset, dataset);
-    assert.equal(found.network.parameterCount, 61_706);
+    assert.equal(found.network.parameterCount, parameters[dataset]);
+    assert.equal(found.size, dataset === "digits" ? 8 : 28);
     assert.equal(found.network.featureCount, 84);
     assert.equal(found.classNames.length, 10);
     assert.ok(
@@ -39,7 +47,7 @@ Deno.test("pretrainedLeNet() gives LeNet-5 and says where it is from", async () 
     assert.ok((await Deno.stat(file)).size < 300_000);
     found.network.dispose();
   }
-  assert.equal(ids.size, 6);
+  assert.equal(ids.size, 9);
   assert.equal((await pretrainedLeNet("mnist")).classNames[7], "7");
   assert.equal(
     (await pretrainedLeNet("fashion-mnist")).classNames[1],
@@ -65,6 +73,18 @@ Deno.test("pretrainedLeNet() tells a vertical bar from a ring", async () => {
   assert.deepEqual(found, [1, 0]);
 });
 
+Deno.test("pretrainedLeNet() reads the digits as well as it says", async () => {
+  const { network, accuracy, ...known } = await pretrainedLeNet("digits");
+  const train = loadDigits("train"), test = loadDigits("test");
+  assert.equal(known.trainChecksum, train.checksum);
+  assert.equal(known.testChecksum, test.checksum);
+  const x = tensor(normalize(test.images), [test.length, 1, 8, 8]);
+  const found = await noGrad(() => argMax(network.forward(x), { axis: 1 }))
+    .toArray() as number[];
+  const right = found.filter((id, i) => id === test.labels[i]).length;
+  assert.ok(Math.abs(right / test.length - accuracy) < 1e-6, `${right}`);
+});
+
 Deno.test("pretrainedLeNet() refuses names and images that it does not know", async () => {
   await assert.rejects(
     () => pretrainedLeNet("fashion-minst" as PretrainedLeNetName),
@@ -72,7 +92,7 @@ Deno.test("pretrainedLeNet() refuses names and images that it does not know", as
   );
   await assert.rejects(
     () => pretrainedLeNet("cifar10" as PretrainedLeNetName),
-    /There are weights for mnist and fashion-mnist/,
+    /There are weights for mnist, fashion-mnist, digits/,
   );
   const { network } = await pretrainedLeNet("mnist");
   for (const shape of [[2, 3, 28, 28], [2, 1, 32, 32]]) {
