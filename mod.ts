@@ -91,16 +91,6 @@ export {
   type NetworkExtractor,
   randomExtractor,
 } from "./metrics/extractors.ts";
-export {
-  classifierExtractor,
-  type ClassifierFacts,
-  INCEPTION_WEIGHTS,
-  inceptionExtractor,
-  type InceptionFacts,
-  lenetExtractor,
-  type NetworkExtractor,
-  randomExtractor,
-} from "./metrics/extractors.ts";
 export type {
   FeatureExtractor,
   ImageFeatures,
