@@ -46,7 +46,7 @@ const DEPTH = 256; // columns of a, rows of b
 const ROWS = 96; // of a
 const COLUMNS = 512; // of b
 const A = 0, B = A + 8 * ROWS * DEPTH, C = B + 8 * DEPTH * COLUMNS;
-const END = C + 8 * ROWS * COLUMNS;
+const PAGES = Math.ceil((C + 8 * ROWS * COLUMNS) / 65536);
 
 /** Multiplies the packed blocks: addresses behind that of a, behind that of b, and bytes of a panel. */
 type Multiply = (aEnd: number, bEnd: number, panelBytes: number) => void;
@@ -55,14 +55,14 @@ let engine: { multiply: Multiply; numbers: Float64Array } | undefined;
 
 /** Compiled when it is first needed, in a millisecond. */
 function start(): { multiply: Multiply; numbers: Float64Array } {
-  const module = new ModuleBuilder({ shared: false });
+  const module = new ModuleBuilder({
+    shared: false,
+    maximumPages: PAGES,
+  });
   const fn = module.function("multiply", ["i32", "i32", "i32"], []);
   writeMultiply(fn);
   module.export("multiply", fn);
-  const memory = new WebAssembly.Memory({
-    initial: Math.ceil(END / 65536),
-    maximum: 65536,
-  });
+  const memory = new WebAssembly.Memory({ initial: PAGES, maximum: PAGES });
   const { exports } = new WebAssembly.Instance(
     new WebAssembly.Module(module.finish()),
     { env: { memory } },
