@@ -16,7 +16,7 @@ import { createHash } from "node:crypto";
 import denoise from "../deno.json" with { type: "json" };
 import { deviceInfo, memory, resolveClasses } from "../mod.ts";
 import { asUsage, kebab } from "./_cli.ts";
-import { type Generator, inTurn } from "./_generator.ts";
+import { type GenerateOptions, type Generator, inTurn } from "./_generator.ts";
 import { generatorFlags, openGenerator } from "./_generators.ts";
 import { saveGrid } from "./_images.ts";
 import { arraySource, type ImageSource, Interrupted } from "./_image_source.ts";
@@ -29,6 +29,8 @@ import type { Subject } from "./_subject.ts";
 const BATCH = 64;
 /** Images of the grid. */
 const SHOWN = 64;
+/** Names of the files. */
+const IMAGES = "images.u8", STATE = "drawing.json";
 
 /** Flags of `sample` that say how to draw. */
 const { count: _, first: __, interpolate: ___, ...flags } = generatorFlags;
@@ -63,7 +65,10 @@ export interface Drawn {
   readonly id: string;
   /** Of the files. */
   readonly folder: string;
-  readonly generator: Generator;
+  /** As the generator says. */
+  readonly method: string;
+  readonly nfe: number;
+  readonly guidance?: number;
   /** Other flags of `sample` than seed and average. */
   readonly options: Readonly<Record<string, unknown>>;
   readonly source: ImageSource;
@@ -107,7 +112,58 @@ function idOf(
   return words.join("-").replace(/[^\p{L}\p{N}_.,-]+/gu, "-");
 }
 
-/** Reads `drawing.json`; undefined if it is not there, or no state. */
+/** The files of a way to draw. */
+class Store {
+  readonly folder: string;
+  readonly state: State;
+
+  private constructor(folder: string, state: State) {
+    this.folder = folder;
+    this.state = state;
+  }
+
+  /** Opens what was drawn before; nothing, if it was drawn otherwise. */
+  static async open(folder: string, of: State["of"]): Promise<Store> {
+    await Deno.mkdir(folder, { recursive: true });
+    const before = await readState(join(folder, STATE));
+    const isSame = JSON.stringify(before?.of) === JSON.stringify(of);
+    const none = { of, images: 0, timedMs: 0, timedImages: 0, peakBytes: 0 };
+    return new Store(folder, isSame ? before! : none);
+  }
+
+  /** Adds images; what a killed process wrote behind the last whole batch is cut off. */
+  async append(bytes: Uint8Array, imageBytes: number): Promise<void> {
+    const at = this.state.images * imageBytes;
+    const path = join(this.folder, IMAGES);
+    using file = await Deno.open(path, { write: true, create: true });
+    await file.truncate(at);
+    await file.seek(at, Deno.SeekMode.Start);
+    for (let written = 0; written < bytes.length;) {
+      written += await file.write(bytes.subarray(written));
+    }
+    await file.sync();
+    this.state.images += bytes.length / imageBytes;
+    await this.save();
+  }
+
+  /** Writes the state. */
+  save(): Promise<void> {
+    const text = JSON.stringify(this.state, null, 2);
+    return writeAtomic(join(this.folder, STATE), `${text}\n`);
+  }
+
+  /** The first `sizeBytes` of the images. */
+  async read(sizeBytes: number): Promise<Uint8Array<ArrayBuffer>> {
+    const path = join(this.folder, IMAGES);
+    const images = (await Deno.readFile(path)).subarray(0, sizeBytes);
+    if (images.length === sizeBytes) return images;
+    throw new Error(
+      `Cannot use ${path} as it is cut off at ${images.length} bytes: delete ${this.folder}, and images are drawn anew`,
+    );
+  }
+}
+
+/** Reads a state; undefined if it is not there, or none. */
 async function readState(file: string): Promise<State | undefined> {
   try {
     return JSON.parse(await Deno.readTextFile(file));
@@ -116,21 +172,6 @@ async function readState(file: string): Promise<State | undefined> {
       error instanceof SyntaxError;
     if (!isLost) throw error;
   }
-}
-
-/** Writes bytes at a place of a file, and cuts off what follows. */
-async function writeAt(
-  path: string,
-  at: number,
-  bytes: Uint8Array,
-): Promise<void> {
-  using file = await Deno.open(path, { write: true, create: true });
-  await file.truncate(at);
-  await file.seek(at, Deno.SeekMode.Start);
-  for (let written = 0; written < bytes.length;) {
-    written += await file.write(bytes.subarray(written));
-  }
-  await file.sync();
 }
 
 /**
@@ -162,52 +203,116 @@ export async function drawImages(
   way: Way,
   count: number,
 ): Promise<Drawn> {
-  const { run, step, checkpoint, options: { say, quiet, isCancelled } } =
-    subject;
-  const { seed, ema } = way.flags;
   const generator = await open(subject, way);
-  const { shape, method } = generator;
+  try {
+    return await drawWith(generator, subject, way, count);
+  } finally {
+    generator.dispose();
+  }
+}
+
+async function drawWith(
+  generator: Generator,
+  subject: Subject,
+  way: Way,
+  count: number,
+): Promise<Drawn> {
+  const { run, step, checkpoint } = subject;
+  const { shape, method, nfe, guidance } = generator;
   const { classNames, ...size } = shape;
   const others = othersOf(way);
   const id = idOf(generator, way.flags, others);
   const options = { ...generator.summary, ...others };
-  const folder = run.file("evaluations", id);
-  const file = join(folder, "images.u8");
-  const imageBytes = size.channels * size.height * size.width;
   const wanted = way.flags.class
     ? await asUsage(() => resolveClasses(classNames, way.flags.class!, id))
     : classNames.map((_, id) => id);
   const classesFrom = (first: number, n: number) =>
     generator.knowsClasses ? inTurn(n, wanted, first) : undefined;
 
-  const of = {
+  const store = await Store.open(run.file("evaluations", id), {
     version: denoise.version,
     device: deviceInfo().adapter,
     step,
     checkpoint: createHash("sha256").update(checkpoint.bytes).digest("hex"),
-    ema,
-    seed,
+    ema: way.flags.ema,
+    seed: way.flags.seed,
     ...options,
+  });
+  await drawMissing(
+    store,
+    count,
+    generator,
+    subject,
+    (first, rest) =>
+      generator.generate({
+        ...rest,
+        count: BATCH,
+        seed: way.flags.seed,
+        first,
+        classes: classesFrom(first, BATCH),
+      }),
+  );
+  const imageBytes = size.channels * size.height * size.width;
+  const images = await store.read(count * imageBytes);
+  await saveGrid(join(store.folder, "grid.png"), images, {
+    ...size,
+    count: Math.min(SHOWN, count),
+  });
+  const { timedMs, timedImages, peakBytes } = store.state;
+  const flops = generator.flops?.();
+  return {
+    id,
+    folder: store.folder,
+    method,
+    nfe,
+    guidance,
+    options,
+    source: arraySource(images, {
+      name: `${run.name} (${id})`,
+      shape: size,
+      labels: classesFrom(0, count),
+      classNames,
+    }),
+    cost: {
+      msPerImage: timedMs / timedImages,
+      batchSize: BATCH,
+      gflopPerImage: flops === undefined ? undefined : flops / 1e9,
+      peakBytes,
+    },
   };
-  await Deno.mkdir(folder, { recursive: true });
-  const stateFile = join(folder, "drawing.json");
-  const before = await readState(stateFile);
-  const isSame = JSON.stringify(before?.of) === JSON.stringify(of);
-  const state: State = isSame
-    ? before!
-    : { of, images: 0, timedMs: 0, timedImages: 0, peakBytes: 0 };
+}
 
-  /** Draws a batch; the first of a process compiles its kernels and is not timed. */
+/** Draws batches until there are `count` images, and the time of at least one is known. */
+async function drawMissing(
+  store: Store,
+  count: number,
+  { method, shape, steps }: Generator,
+  { run, options: { say, quiet, isCancelled } }: Subject,
+  generate: (
+    first: number,
+    options: Pick<GenerateOptions, "onStep" | "isCancelled">,
+  ) => ReturnType<Generator["generate"]>,
+): Promise<void> {
+  const { state } = store;
+  if (state.images >= count && state.timedImages > 0) {
+    say(`${run.name}: ${count} images by ${method} are there`);
+    return;
+  }
+  const stepsOfBatch = steps(BATCH);
+  const done = () => state.images / BATCH * stepsOfBatch;
+  using progress = new Progress({
+    label: `Drawing ${count} images of ${run.name} by ${method}`,
+    total: Math.ceil(count / BATCH) * stepsOfBatch,
+    initial: done(),
+    quiet,
+  });
+  /** Whether kernels are compiled: only then a batch is timed. */
   let isWarm = false;
-  const draw = async (first: number, onStep?: (done: number) => void) => {
+  const drawBatch = async () => {
     memory({ resetPeak: true });
     const start = performance.now();
-    const bytes = await generator.generate({
-      count: BATCH,
-      seed,
-      first,
-      classes: classesFrom(first, BATCH),
-      onStep,
+    const bytes = await generate(state.images, {
+      onStep: (steps) => progress.update(done() + steps),
       isCancelled,
     });
     if (!bytes) {
@@ -223,59 +328,11 @@ export async function drawImages(
     state.peakBytes = Math.max(state.peakBytes, memory().peakBytes);
     return bytes;
   };
-  if (state.images < count || state.timedImages === 0) {
-    const steps = generator.steps(BATCH);
-    const batches = Math.ceil(count / BATCH);
-    using progress = new Progress({
-      label: `Drawing ${count} images of ${run.name} by ${method}`,
-      total: batches * steps,
-      initial: state.images / BATCH * steps,
-      quiet,
-    });
-    while (state.images < count) {
-      const before = state.images / BATCH * steps;
-      const bytes = await draw(
-        state.images,
-        (done) => progress.update(before + done),
-      );
-      await writeAt(file, state.images * imageBytes, bytes);
-      state.images += BATCH;
-      await writeAtomic(stateFile, `${JSON.stringify(state, null, 2)}\n`);
-    }
-    if (state.timedImages === 0) {
-      await draw(state.images); // not kept
-      await writeAtomic(stateFile, `${JSON.stringify(state, null, 2)}\n`);
-    }
-    progress.finish();
-  } else say(`${run.name}: ${count} images by ${method} are there`);
-
-  const images = (await Deno.readFile(file)).subarray(0, count * imageBytes);
-  if (images.length < count * imageBytes) {
-    throw new Error(
-      `Cannot use ${file} as it is cut off at ${images.length} bytes: delete ${folder}, and images are drawn anew`,
-    );
+  const imageBytes = shape.channels * shape.height * shape.width;
+  while (state.images < count) {
+    await store.append(await drawBatch(), imageBytes);
   }
-  await saveGrid(join(folder, "grid.png"), images, {
-    ...size,
-    count: Math.min(SHOWN, count),
-  });
-  const flops = generator.flops?.();
-  return {
-    id,
-    folder,
-    generator,
-    options,
-    source: arraySource(images, {
-      name: `${run.name} (${id})`,
-      shape: size,
-      labels: classesFrom(0, count),
-      classNames,
-    }),
-    cost: {
-      msPerImage: state.timedMs / state.timedImages,
-      batchSize: BATCH,
-      gflopPerImage: flops === undefined ? undefined : flops / 1e9,
-      peakBytes: state.peakBytes,
-    },
-  };
+  while (state.timedImages === 0) await drawBatch(); // not kept
+  await store.save();
+  progress.finish();
 }

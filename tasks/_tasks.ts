@@ -78,10 +78,14 @@ export const TASKS = [
   },
   {
     name: "evaluate",
-    summary: "Computes the bits per dimension of diffusion runs",
+    summary:
+      "Measures runs: likelihood, FID, KID, precision, recall, classes, speed, in evaluation.json",
     examples: [
       "deno task evaluate runs/mine",
-      "deno task evaluate runs/mine runs/other --split test --count 1000 --timesteps 50",
+      "deno task evaluate runs/ddpm runs/vae runs/gan --count 500",
+      "deno task evaluate runs/mine --sampler ddim --sweep-steps 5,10,20,50 --only samples",
+      "deno task evaluate runs/vae --gmm --only samples",
+      "deno task evaluate runs/mine --only likelihood --timesteps 1000",
     ],
   },
   {

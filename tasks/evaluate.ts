@@ -1,16 +1,11 @@
 /**
- * `deno task evaluate RUN…`: how many bits a diffusion model needs for images, shown in its run folder.
+ * `deno task evaluate RUN…`: everything that is measured of a run, kept in its `evaluation.json`.
  *
  * @module
  */
 import { deviceFlag } from "./_device.ts"; // before the engine, which opens the device
-import {
-  type Dataset,
-  type DiffusionLikelihood,
-  rateDistortion,
-  type Split,
-} from "../mod.ts";
-import { checkpointOf } from "./_checkpoint.ts";
+import type { Split } from "../mod.ts";
+import { type BoundRecord, evaluateBounds } from "./_bounds.ts";
 import {
   defineCommand,
   onInterrupt,
@@ -19,20 +14,20 @@ import {
   UsageError,
   userPath,
 } from "./_cli.ts";
-import { loadData } from "./_data.ts";
-import { type DdpmModel, loadDdpm } from "./_ddpm.ts";
-import { mergeEvaluation } from "./_evaluation.ts";
+import { drawingFlags, type Way } from "./_drawn.ts";
 import {
-  evaluationsOf,
-  likelihoodOf,
-  type LikelihoodOptions,
-} from "./_likelihood.ts";
-import { curvesSvg, svgToPng } from "./_plots.ts";
-import { Progress } from "./_progress.ts";
-import { RunFolder, writeAtomic } from "./_run_folder.ts";
+  type Evaluation,
+  mergeEvaluation,
+  type RunFacts,
+  type SampleScores,
+} from "./_evaluation.ts";
+import { extractorFlags } from "./_extractors.ts";
+import { cacheFlag } from "./_features.ts";
+import { Interrupted } from "./_image_source.ts";
+import { Judge } from "./_judge.ts";
+import { Subject, type SubjectOptions } from "./_subject.ts";
 import { taskInfo } from "./_tasks.ts";
 import { formatTable } from "./_text.ts";
-import { shapeOf } from "./_trainer.ts";
 import { useTuned } from "./_tuned.ts";
 
 /** What `deno task evaluate` accepts. */
@@ -40,33 +35,58 @@ export const command = defineCommand({
   ...taskInfo("evaluate"),
   positionals: [{
     name: "run",
-    description: "Run folders of train ddpm, or checkpoints in them",
+    description: "Run folders, or checkpoints in them",
     repeated: true,
   }],
   flags: {
     ...deviceFlag,
-    split: {
+    only: {
       type: "string",
-      choices: ["train", "test"],
-      description: "Images to evaluate on (default: both)",
+      choices: ["likelihood", "samples"],
+      description: "Evaluate this part alone (default: both)",
     },
     count: {
       type: "integer",
       min: 1,
-      default: 256,
-      description: "Images of each split, at random; at most those there are",
+      default: 1000,
+      description: "Images to draw, and as many real ones to compare them with",
     },
-    timesteps: {
-      type: "integer",
-      min: 2,
+    against: {
+      type: "string",
+      placeholder: "DATASET/SPLIT[:CLASS]",
       description:
-        "Estimate from so many timesteps, spread at random (default: all, the exact sum)",
+        "Real images (default: the test images of the run's data set, of its classes)",
     },
-    batchSize: {
+    ...extractorFlags,
+    nearestK: {
       type: "integer",
       min: 1,
-      default: 64,
-      description: "Images that go through the network at once",
+      default: 5,
+      description: "Neighbours of precision, recall, density and coverage",
+    },
+    trainCount: {
+      type: "integer",
+      min: 1,
+      default: 10_000,
+      description:
+        "Most training images among which the nearest to each drawn one is looked for",
+    },
+    sweepSteps: {
+      type: "list",
+      placeholder: "N,N,…",
+      description:
+        "Evaluate each of these numbers of --sampling-steps, for a curve",
+    },
+    sweepGuidance: {
+      type: "list",
+      placeholder: "X,X,…",
+      description: "Evaluate each of these values of --guidance, for a curve",
+    },
+    ...drawingFlags,
+    ema: {
+      type: "boolean",
+      default: true,
+      description: "Evaluate the last weights, not their moving average",
     },
     dataDir: {
       type: "string",
@@ -74,285 +94,230 @@ export const command = defineCommand({
       description:
         "A folder that already holds the data set's files; nothing is downloaded then",
     },
-    ema: {
-      type: "boolean",
-      default: true,
-      description: "Evaluate the last weights, not their moving average",
+    ...cacheFlag,
+    split: {
+      type: "string",
+      choices: ["train", "test"],
+      description: "Images whose likelihood is bounded (default: both)",
+    },
+    boundCount: {
+      type: "integer",
+      min: 1,
+      default: 256,
+      description:
+        "Images of each split whose likelihood is bounded; at most those there are",
+    },
+    timesteps: {
+      type: "integer",
+      min: 2,
+      description:
+        "Timesteps of the bound of diffusion, spread at random; all of them give the exact sum (default: 50)",
+    },
+    batchSize: {
+      type: "integer",
+      min: 1,
+      default: 64,
+      description: "Images that the bound sends through the network at once",
     },
   },
-  notes:
-    "The bound on the negative log likelihood of 8-bit images is the sum of L_T, the prior; of terms for each timestep, the rate; and of L_0, the distortion that is left. All are in bits per dimension, and fewer are better. ± is the standard error, as the images are a sample; --timesteps adds to it, about 2 % with 20 and 0.4 % with 50. The run keeps them in evaluation.json and draws the terms in likelihood-terms.png.",
+  notes: [
+    "Images are drawn once for each way to draw, into RUN/evaluations, and compared with as many real ones by features of a network. Beside every score stands its floor: what real training images score. Only scores of equal n, extractor, resize and real images are comparable; deno task compare sees to that.",
+    "The bound on the negative log likelihood of 8-bit images, of diffusion, is the sum of L_T, the prior; of terms for each timestep, the rate; and of L_0, the distortion that is left. All are in bits per dimension, and fewer are better. ± is the standard error, as the images are a sample; --timesteps adds to it, about 2 % with 20 and 0.4 % with 50. Of a VAE it is the ELBO in nats per image, and in bits per dimension if its likelihood is discretized.",
+    "Everything is written to the run's evaluation.json as soon as it is known. What was interrupted goes on when called again, and what is there is not computed again.",
+  ].join("\n\n"),
 });
 
 type Flags = Parsed<typeof command.flags>["flags"];
 
-/** A run that can be evaluated. */
-interface Candidate {
-  readonly run: RunFolder;
-  readonly model: DdpmModel;
-  /** Optimizer steps. */
-  readonly step: number;
-  /** Of the training data. */
-  readonly checksum: unknown;
+/** What one run gave. */
+interface Result extends Evaluation {
+  readonly name: string;
+  readonly path: string;
+  readonly facts: RunFacts;
+  readonly samples: SampleScores[];
 }
 
-async function open(
+/** The numbers of a list flag. */
+function numbersOf(
+  flag: string,
+  words: readonly string[] | undefined,
+  isValid: (value: number) => boolean,
+): (number | undefined)[] {
+  if (!words) return [undefined];
+  return words.map((word) => {
+    const value = Number(word);
+    if (word !== "" && isValid(value)) return value;
+    throw new UsageError(`${flag} must be a list of numbers: given "${word}"`);
+  });
+}
+
+/** All ways to draw that the flags ask for. */
+function waysOf(flags: Flags, given: ReadonlySet<string>): Way[] {
+  const steps = numbersOf(
+    "--sweep-steps",
+    flags.sweepSteps,
+    (value) => Number.isInteger(value) && value >= 1,
+  );
+  const scales = numbersOf(
+    "--sweep-guidance",
+    flags.sweepGuidance,
+    (value) => value >= 0 && value < Infinity,
+  );
+  const own = Object.keys(drawingFlags).filter((name) => given.has(name));
+  return steps.flatMap((samplingSteps) =>
+    scales.map((guidance) => {
+      const swept = Object.fromEntries(
+        Object.entries({ samplingSteps, guidance })
+          .filter(([, value]) => value !== undefined),
+      );
+      return {
+        flags: { ...flags, ...swept },
+        given: new Set([...own, ...Object.keys(swept)]),
+      };
+    })
+  );
+}
+
+/** Evaluates a run, and keeps what is found in it. */
+async function evaluate(
   path: string,
   flags: Flags,
-  say: (text: string) => void,
-): Promise<Candidate> {
-  const run = await RunFolder.open(path);
-  const { config, run: { dataChecksum } } = await run.readConfig();
-  const refuse = (why: string) => {
-    throw new UsageError(`Cannot evaluate ${run.path} as ${why}`);
-  };
-  if (config.model !== "ddpm") {
-    refuse(`bits per dimension are of ddpm: it is a run of ${config.model}`);
+  ways: readonly Way[],
+  judge: Judge,
+  options: SubjectOptions,
+): Promise<Result> {
+  const subject = await Subject.open(path, options);
+  const { run } = subject;
+  const facts = subject.facts();
+  await mergeEvaluation(run, { facts });
+  const likelihood = flags.only === "samples"
+    ? undefined
+    : await evaluateBounds(subject, flags);
+  const samples: SampleScores[] = [];
+  for (const way of flags.only === "likelihood" ? [] : ways) {
+    samples.push(await judge.evaluate(subject, way));
   }
-  if (config.latent !== undefined) {
-    refuse(
-      "it models latents, whose likelihood is not that of images: evaluate a run without latent",
-    );
-  }
-  const checkpoint = await checkpointOf(run, path, say);
-  const { model, step } = loadDdpm(
-    checkpoint.bytes,
-    checkpoint.path,
-    flags.ema,
+  options.say(`Wrote ${run.file("evaluation.json")}`);
+  return { name: run.name, path: run.path, facts, likelihood, samples };
+}
+
+/** A table without the columns that no row has a value for. */
+function tableOf(
+  rows: readonly Readonly<Record<string, string | undefined>>[],
+  left: number,
+): string {
+  const keys = [...new Set(rows.flatMap((row) => Object.keys(row)))]
+    .filter((key) => rows.some((row) => row[key] !== undefined));
+  return formatTable(
+    [keys, ...rows.map((row) => keys.map((key) => row[key] ?? ""))],
+    { right: keys.map((_, i) => i).slice(left) },
   );
-  const { timesteps } = model.diffusion;
-  if (flags.timesteps !== undefined && flags.timesteps > timesteps) {
-    refuse(
-      `--timesteps must be at most its ${timesteps}: given ${flags.timesteps}`,
-    );
-  }
-  return { run, model, step, checksum: dataChecksum };
-}
-
-/** The images to evaluate on, by split. */
-async function loadSplits(
-  { run, model, checksum }: Candidate,
-  flags: Flags,
-  say: (text: string) => void,
-  quiet: boolean,
-): Promise<Map<Split, Dataset>> {
-  const splits = new Map<Split, Dataset>();
-  const wanted: readonly Split[] = flags.split
-    ? [flags.split]
-    : ["train", "test"];
-  for (const split of wanted) {
-    const dataset = await loadData(model.config, split, flags, quiet);
-    if (split === "train" && dataset.checksum !== checksum) {
-      throw new UsageError(
-        `Cannot evaluate ${run.path} as the training data differ from those it was trained on: sha256 ` +
-          `is ${dataset.checksum}, was ${checksum}`,
-      );
-    }
-    if (split === "test" && dataset.checksum === checksum) {
-      const why =
-        `${dataset.title} has no test images apart from those it was trained on`;
-      if (flags.split) {
-        throw new UsageError(`Cannot evaluate ${run.path} as ${why}`);
-      }
-      say(`warning: ${why}: evaluating on train alone`);
-      continue;
-    }
-    const [found, known] = [shapeOf(dataset), model.shape]
-      .map((shape) => JSON.stringify(shape));
-    if (found !== known) {
-      throw new UsageError(
-        `Cannot evaluate ${run.path} on ${split} images as they are ${found}, not ${known}`,
-      );
-    }
-    splits.set(split, dataset);
-  }
-  return splits;
-}
-
-/** Sums of a likelihood that have names. */
-function partsOf(found: DiffusionLikelihood) {
-  const { prior, terms, total, x0Mse } = found;
-  const decoder = terms[0]!;
-  return {
-    images: found.perImage.length,
-    bitsPerDim: total,
-    standardError: found.standardError,
-    prior, // L_T
-    rate: total - prior - decoder, // L_1 … L_{T-1}
-    decoder, // L_0
-    rmse: Math.sqrt(x0Mse[0]!) * 127.5, // of x̂_0 at t = 0, of 0 to 255
-  };
-}
-
-/** For `evaluation.json`. */
-function recordOf(found: DiffusionLikelihood, checksum: string) {
-  const { t, spans, terms, x0Mse, epsMse } = found;
-  const curve = rateDistortion(found);
-  return {
-    checksum,
-    ...partsOf(found),
-    t: [...t],
-    spans: [...spans], // timesteps that each stands for
-    terms: [...terms],
-    x0Mse: [...x0Mse],
-    epsMse: [...epsMse],
-    rateDistortion: {
-      t: curve.map(({ t }) => t),
-      rate: curve.map(({ rate }) => rate),
-      rmse: curve.map(({ rmse }) => rmse),
-    },
-  };
-}
-
-/** Draws the terms of the bound. */
-async function drawTerms(
-  run: RunFolder,
-  found: ReadonlyMap<Split, DiffusionLikelihood>,
-): Promise<void> {
-  const curves = [...found].map(([split, { t, terms }]) => ({
-    name: split,
-    steps: [...t],
-    values: [...terms],
-  }));
-  const sums = [...found].map(([split, { total }]) =>
-    `${total.toFixed(3)} on ${split}`
-  );
-  const svg = await curvesSvg(curves, {
-    title: `${run.name}: bits/dim by timestep, in all ${sums.join(", ")}`,
-    xTitle: "Timestep",
-    yTitle: "Term of the bound (bits/dim)",
-    logY: true,
-    smoothing: 0.01,
-  });
-  await writeAtomic(run.file("likelihood-terms.svg"), svg);
-  await writeAtomic(run.file("likelihood-terms.png"), await svgToPng(svg));
-}
-
-/** Computes the bound of a run on every split; undefined if cancelled. */
-async function evaluate(
-  candidate: Candidate,
-  splits: ReadonlyMap<Split, Dataset>,
-  options: LikelihoodOptions,
-  quiet: boolean,
-): Promise<Map<Split, DiffusionLikelihood> | undefined> {
-  const { run, model } = candidate;
-  const total = [...splits.values()].reduce(
-    (sum, dataset) => sum + evaluationsOf(model, dataset, options),
-    0,
-  );
-  using progress = new Progress({
-    label: `Evaluating ${run.name} at step ${candidate.step}`,
-    total,
-    unit: "evaluations",
-    quiet,
-  });
-  let done = 0;
-  const found = new Map<Split, DiffusionLikelihood>();
-  for (const [split, dataset] of splits) {
-    const likelihood = await likelihoodOf(model, dataset, {
-      ...options,
-      onStep: () => progress.update(++done),
-    });
-    if (!likelihood) return undefined;
-    if (!Number.isFinite(likelihood.total)) {
-      throw new Error(
-        `Cannot evaluate ${run.path} as its network gives no finite numbers: the bound on ${split} ` +
-          `images is ${likelihood.total}`,
-      );
-    }
-    found.set(split, likelihood);
-  }
-  progress.finish();
-  return found;
 }
 
 /** One line per run and split. */
-function tableOf(
-  rows: readonly (readonly [RunFolder, Split, DiffusionLikelihood])[],
-): string {
-  const head = ["Run", "Split", "Images", "Bits/dim", "±"];
-  const numbers = [...head, "L_T", "L_1…T-1", "L_0", "RMSE of 255"];
-  return formatTable([
-    numbers,
-    ...rows.map(([run, split, found]) => {
-      const parts = partsOf(found);
-      return [
-        run.name,
-        split,
-        String(parts.images),
-        parts.bitsPerDim.toFixed(3),
-        parts.standardError.toFixed(3),
-        parts.prior.toExponential(1),
-        parts.rate.toFixed(3),
-        parts.decoder.toFixed(3),
-        parts.rmse.toFixed(2),
-      ];
-    }),
-  ], { right: numbers.map((_, i) => i).slice(2) });
+function boundTable(results: readonly Result[]): string | undefined {
+  const fixed = (value: unknown, digits = 3) =>
+    typeof value === "number" ? value.toFixed(digits) : undefined;
+  const rows = results.flatMap(({ name, likelihood }) =>
+    (["train", "test"] as const satisfies Split[]).flatMap((split) => {
+      const found = likelihood?.[split] as BoundRecord | undefined;
+      if (!found) return [];
+      return [{
+        Run: name,
+        Split: split,
+        Images: String(found.images),
+        "Bits/dim": fixed(found.bitsPerDim),
+        "±": fixed(found.standardError),
+        "L_T": (found.prior as number | undefined)?.toExponential(1),
+        "L_1…T-1": fixed(found.rate),
+        "L_0": fixed(found.decoder),
+        "RMSE of 255": fixed(found.rmse, 2),
+        "ELBO (nats)": fixed(found.elboNats, 2),
+        "Reconstruction": fixed(found.reconstructionNats, 2),
+        "KL": fixed(found.klNats, 2),
+        "IWAE": fixed(found.iwaeNats, 2),
+      }];
+    })
+  );
+  return rows.length === 0 ? undefined : tableOf(rows, 2);
+}
+
+/** One line per way to draw. */
+function scoreTable(results: readonly Result[]): string | undefined {
+  const rows = results.flatMap(({ name, samples }) =>
+    samples.map((
+      { id, provenance, frechet, kernel, cost, ...rest },
+    ) => {
+      const { precision, recall, density, coverage } = rest;
+      return {
+        Run: name,
+        Way: id,
+        n: String(provenance.count),
+        [`${provenance.extractor.prefix}FID`]: frechet.value.toPrecision(4),
+        floor: frechet.floor!.toPrecision(4),
+        "KID×10³": (1000 * kernel.value).toFixed(2),
+        P: precision.value.toFixed(3),
+        R: recall.value.toFixed(3),
+        D: density.value.toFixed(3),
+        C: coverage.value.toFixed(3),
+        NFE: String(provenance.nfe),
+        "ms/image": cost.msPerImage.toPrecision(3),
+      };
+    })
+  );
+  return rows.length === 0 ? undefined : tableOf(rows, 2);
 }
 
 /**
- * Evaluates and writes what it found.
+ * Evaluates and prints what it found. A run that fails does not keep the others from being evaluated.
  *
  * @param parsed The command line.
  */
 export async function main(
-  { positionals, flags, json }: Parsed<typeof command.flags>,
+  { positionals, flags, given, json }: Parsed<typeof command.flags>,
 ): Promise<void> {
   useTuned();
   const say = (text: string) => json ? undefined : console.error(text);
-  const candidates: Candidate[] = [];
-  for (const path of positionals) {
-    candidates.push(await open(userPath(path), flags, say));
-  }
   let interrupted = false;
   using _ = onInterrupt(() => interrupted = true);
-  const { count, timesteps, batchSize, ema } = flags;
   const options = {
-    count,
-    timesteps,
-    batchSize,
+    ema: flags.ema,
+    dataDir: flags.dataDir,
+    say,
+    quiet: json,
     isCancelled: () => interrupted,
   };
-  const rows: [RunFolder, Split, DiffusionLikelihood][] = [];
-  const results: Record<string, unknown>[] = [];
-  for (const candidate of candidates) {
-    const { run, model, step } = candidate;
-    const splits = await loadSplits(candidate, flags, say, json);
-    const found = await evaluate(candidate, splits, options, json);
-    if (!found) {
-      throw new Error(`Interrupted: nothing was written to ${run.path}`);
+  const ways = waysOf(flags, given);
+  const paths = positionals.map((path) => userPath(path));
+  // What is wrong with any of them is told before the first takes long.
+  for (const path of paths) await Subject.open(path, options);
+  await using judge = new Judge(flags);
+  const results: Result[] = [];
+  const failures: [path: string, error: unknown][] = [];
+  for (const path of paths) {
+    try {
+      results.push(await evaluate(path, flags, ways, judge, options));
+    } catch (error) {
+      if (error instanceof Interrupted || paths.length === 1) throw error;
+      failures.push([path, error]);
+      say(`error: ${error instanceof Error ? error.message : error}`);
     }
-    await drawTerms(run, found);
-    const visited = timesteps ?? model.diffusion.timesteps;
-    const settings = { step, ema, seed: model.config.seed, timesteps: visited };
-    await mergeEvaluation(run, {
-      likelihood: {
-        ...settings,
-        ...Object.fromEntries(
-          [...found].map((
-            [split, likelihood],
-          ) => [split, recordOf(likelihood, splits.get(split)!.checksum)]),
-        ),
-      },
-    });
-    for (const [split, likelihood] of found) {
-      rows.push([run, split, likelihood]);
-      results.push({
-        run: run.path,
-        split,
-        ...settings,
-        ...partsOf(likelihood),
-      });
-    }
-    say(
-      `Wrote ${run.file("evaluation.json")} and ${
-        run.file("likelihood-terms.png")
-      }`,
-    );
   }
   if (json) console.log(JSON.stringify(results));
-  else console.log(tableOf(rows));
+  else {
+    const tables = [boundTable(results), scoreTable(results)]
+      .filter((table) => table !== undefined);
+    console.log(tables.join("\n\n"));
+  }
+  if (failures.length === 0) return;
+  const Kind = failures.every(([, error]) => error instanceof UsageError)
+    ? UsageError
+    : Error;
+  throw new Kind(
+    `Cannot evaluate ${failures.length} of ${paths.length} runs: ${
+      failures.map(([path]) => path).join(", ")
+    }`,
+  );
 }
 
 if (import.meta.main) await runTask(command, main);

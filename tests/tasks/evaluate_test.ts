@@ -1,5 +1,5 @@
 /**
- * Bits per dimension of runs: the numbers in process, the task as a user runs it.
+ * Evaluation of runs: bits per dimension and drawing in process, the task as a user runs it.
  *
  * @module
  */
@@ -12,6 +12,7 @@ import {
   loadDigits,
   mul,
   normalize,
+  parseSafetensors,
   reshape,
   Rng,
   takeImages,
@@ -27,7 +28,10 @@ import {
   type DdpmConfig,
   ddpmSchema,
 } from "../../tasks/_ddpm_config.ts";
+import { drawImages } from "../../tasks/_drawn.ts";
+import type { SampleScores } from "../../tasks/_evaluation.ts";
 import { likelihoodOf, trainingBound } from "../../tasks/_likelihood.ts";
+import { Subject } from "../../tasks/_subject.ts";
 import { shapeOf } from "../../tasks/_trainer.ts";
 import { inFolder, run, task, TINY as TINY_RUN } from "./_subprocess.ts";
 
@@ -164,56 +168,234 @@ Deno.test("trainingBound() estimates both splits under the keys that are drawn",
   assert.equal(await trainingBound(it, data, () => true), undefined);
 });
 
-Deno.test("evaluate writes sums, terms and a picture to the run, or nothing at Ctrl-C", async () => {
+/** Trains runs below a folder, as a user does, two at a time. */
+async function trainRuns(
+  folder: string,
+  runs: Readonly<Record<string, readonly string[]>>,
+): Promise<void> {
+  await Promise.all(
+    Object.entries(runs).map(async ([name, args]) => {
+      const made = await run("train", ...args, "--out", `${folder}/${name}`);
+      assert.equal(made.code, 0, made.err);
+    }),
+  );
+}
+
+const DDPM = ["ddpm", ...TINY_RUN, "--steps", "3"];
+const FEW = ["--steps", "2", "--set", "sampleEvery=0"];
+
+async function readJson(path: string) {
+  return JSON.parse(await Deno.readTextFile(path));
+}
+
+Deno.test("evaluate writes sums, terms and a picture to the run, also after Ctrl-C", async () => {
   await inFolder(async (folder) => {
     const path = `${folder}/run`;
-    const flags = ["--steps", "3", "--out", path];
-    const made = await run("train", "ddpm", ...TINY_RUN, ...flags);
-    assert.equal(made.code, 0, made.err);
+    await trainRuns(folder, { run: DDPM });
+    const only = ["--only", "likelihood"];
 
-    const stopped = task("evaluate", [path, "--batch-size", "1"]).spawn();
+    const slow = ["--batch-size", "1", "--bound-count", "297"];
+    const stopped = task("evaluate", [path, ...only, ...slow]).spawn();
     const reader = stopped.stderr.getReader();
     await reader.read(); // the first line of progress
     stopped.kill("SIGINT");
     reader.releaseLock();
     const { code, stderr } = await stopped.output();
     assert.equal(code, 1);
-    const text = new TextDecoder().decode(stderr);
-    assert.match(text, /Interrupted: nothing was written/);
-    await assert.rejects(Deno.stat(`${path}/evaluation.json`));
+    assert.match(new TextDecoder().decode(stderr), /Interrupted/);
+    const { likelihood: none } = await readJson(`${path}/evaluation.json`);
+    assert.equal(none, undefined);
 
     await Deno.writeTextFile(`${path}/evaluation.json`, '{"fid": [1, 2]}');
-    const json = await run("evaluate", path, "--count", "30", "--json");
+    const command = [path, ...only, "--bound-count", "30", "--json"];
+    const json = await run("evaluate", ...command);
     assert.equal(json.code, 0, json.err);
-    const rows = JSON.parse(json.out);
-    const { likelihood, ...others } = JSON.parse(
-      await Deno.readTextFile(`${path}/evaluation.json`),
+    const { likelihood, facts, fid } = await readJson(
+      `${path}/evaluation.json`,
     );
-    assert.deepEqual(others, { fid: [1, 2] });
-    assert.deepEqual(
-      rows.map(({ split, images }: Record<string, unknown>) => [split, images]),
-      [["train", 30], ["test", 30]],
-    );
+    assert.deepEqual(fid, [1, 2]);
+    assert.deepEqual(JSON.parse(json.out)[0].likelihood, likelihood);
+    assert.equal(facts.imagesSeen, 12);
+    assert.equal(facts.model, "ddpm");
+    assert.ok(facts.parameters > 1000 && facts.trainSeconds > 0);
+    assert.ok(facts.gflopForward > 1e-5);
     assert.equal(likelihood.test.checksum, DIGITS.checksum);
-    for (const row of rows) {
-      const { prior, rate, decoder, bitsPerDim } = row;
-      const { terms, t, rateDistortion } = likelihood[row.split];
+    for (const split of ["train", "test"]) {
+      const { prior, rate, decoder, bitsPerDim, ...rest } = likelihood[split];
+      const { terms, t, rateDistortion, images, comparable } = rest;
       assert.ok(Math.abs(prior + rate + decoder - bitsPerDim) < 1e-9);
       const sum = terms.reduce((a: number, b: number) => a + b, prior);
       assert.ok(Math.abs(sum - bitsPerDim) < 1e-6);
       assert.deepEqual([t.length, rateDistortion.rate.length], [20, 20]);
+      assert.deepEqual([images, comparable], [30, true]);
     }
     for (const type of ["svg", "png"]) {
       const { size } = await Deno.stat(`${path}/likelihood-terms.${type}`);
       assert.ok(size > 1000);
     }
+    const again = await run("evaluate", ...command.slice(0, -1));
+    assert.match(again.err, /the bound on test images is there/);
+
     const table = await run(
       "evaluate",
-      ...[path, `${path}/checkpoints/step-3.safetensors`],
-      ...["--count", "5", "--timesteps", "4", "--split", "test", "--no-ema"],
+      ...[path, `${path}/checkpoints/step-3.safetensors`, ...only],
+      ...["--bound-count", "5", "--timesteps", "4"],
+      ...["--split", "test", "--no-ema"],
     );
     assert.equal(table.code, 0, table.err);
     assert.match(table.out, /^Run +Split .*\nrun +test +5 .*\nrun +test +5 /);
+  });
+});
+
+Deno.test("evaluate scores what runs of all kinds draw, and says of what", async () => {
+  await inFolder(async (folder) => {
+    await trainRuns(folder, {
+      vae: ["vae", ...FEW, "--set", "latent=2"],
+      gan: ["gan", ...FEW, "--conditional"],
+    });
+    await trainRuns(folder, { ddpm: DDPM });
+    const count = 90, common = ["--count", `${count}`, "--bound-count", "20"];
+    const evaluate = async (names: string[], ...flags: string[]) => {
+      const runs = names.map((name) => `${folder}/${name}`);
+      const { code, err, out } = await run(
+        "evaluate",
+        ...[...runs, ...common, ...flags],
+      );
+      assert.equal(code, 0, err);
+      return { err, out };
+    };
+    const samplesOf = async (name: string): Promise<SampleScores[]> =>
+      (await readJson(`${folder}/${name}/evaluation.json`)).samples;
+
+    const all = await evaluate(["vae", "gan"], "--timesteps", "4");
+    assert.match(all.out, /LeNet-FID +floor +KID×10³/);
+    assert.match(all.err, /gan: no likelihood, as GANs have none/);
+    const { likelihood: { test, train } } = await readJson(
+      `${folder}/vae/evaluation.json`,
+    );
+    for (const bound of [test, train]) {
+      const { elboNats, reconstructionNats, klNats, iwaeNats } = bound;
+      assert.ok(Math.abs(elboNats + reconstructionNats + klNats) < 1e-6);
+      assert.ok(iwaeNats > elboNats - 1 && klNats >= 0);
+      assert.equal(bound.images, 20);
+      const perBit = 64 * Math.LN2;
+      assert.ok(
+        !bound.comparable ||
+          Math.abs(bound.bitsPerDim * perBit + elboNats) < 1e-6,
+      );
+    }
+
+    const sweep = ["--sampler", "ddim", "--sweep-steps", "2,3", "--only"];
+    await evaluate(["ddpm"], ...sweep, "samples");
+    await evaluate(["vae"], "--gmm", "--components", "1", "--only", "samples");
+    const ids = async (name: string) =>
+      (await samplesOf(name)).map(({ id }) => id);
+    assert.deepEqual(await ids("ddpm"), ["ddim-2", "ddim-3"]);
+    assert.deepEqual(await ids("vae"), ["prior", "gmm-class-components-1"]);
+    assert.deepEqual(await ids("gan"), ["generator"]);
+
+    for (const name of ["ddpm", "vae", "gan"]) {
+      for (const scores of await samplesOf(name)) {
+        const { provenance, classes, frechet, cost, memorization } = scores;
+        assert.equal(provenance.count, count);
+        assert.equal(provenance.against, "digits/test");
+        assert.equal(provenance.checksum, DIGITS.checksum);
+        assert.equal(provenance.extractor.name, "lenet-digits");
+        assert.deepEqual(provenance.range.real, [0, 255]);
+        assert.ok(frechet.value > frechet.floor!, "untrained");
+        const [low, high] = frechet.interval!;
+        assert.ok(low < frechet.value && frechet.value < high);
+        assert.ok(scores.kernel.value > scores.kernel.floor!);
+        assert.ok(scores.precision.floor! > 0.8);
+        assert.ok(scores.coverage.value <= scores.coverage.floor!);
+        assert.ok(scores.inceptionScore!.floor! > 5, "of ten classes");
+        assert.equal(classes!.counts.reduce((a, b) => a + b), count);
+        assert.equal(classes!.realCounts.reduce((a, b) => a + b), count);
+        assert.equal(memorization.images, 1500);
+        assert.ok(cost.msPerImage > 0 && cost.gflopPerImage! > 0);
+        assert.ok(cost.peakBytes > 1000 && cost.batchSize === 64);
+        const kept = `${folder}/${name}/evaluations/${scores.id}`;
+        const { tensors } = parseSafetensors(
+          await Deno.readFile(`${kept}/features.safetensors`),
+        );
+        assert.deepEqual(tensors.drawn!.shape, [count, 84]);
+        assert.deepEqual(tensors.real!.shape, [count, 84]);
+        assert.ok((await Deno.stat(`${kept}/grid.png`)).size > 100);
+        // Classes that are asked for can be checked; others cannot.
+        const told = scores.id.startsWith("gmm") || name === "gan";
+        assert.equal(classes!.labelAccuracy !== undefined, told);
+      }
+    }
+    const [two, three] = await samplesOf("ddpm");
+    assert.deepEqual([two!.provenance.nfe, three!.provenance.nfe], [2, 3]);
+    const { gflopPerImage } = two!.cost;
+    assert.ok(
+      Math.abs(three!.cost.gflopPerImage! / gflopPerImage! - 1.5) < 1e-9,
+    );
+
+    const before = await Deno.readTextFile(`${folder}/ddpm/evaluation.json`);
+    const again = await evaluate(["ddpm"], ...sweep, "samples");
+    assert.match(again.err, /90 images by ddim are there/);
+    assert.match(again.err, /the scores of ddim-3 are there/);
+    assert.equal(
+      await Deno.readTextFile(`${folder}/ddpm/evaluation.json`),
+      before,
+    );
+    const other = ["--sampling-steps", "2", "--features", "random"];
+    await evaluate(["ddpm"], "--sampler", "ddim", ...other);
+    const [kept, anew] = await samplesOf("ddpm");
+    assert.deepEqual([kept, anew!.id], [three, "ddim-2"]);
+    assert.equal(anew!.provenance.extractor.name, "random");
+    assert.notEqual(
+      anew!.provenance.extractor.sha256,
+      two!.provenance.extractor.sha256,
+    );
+    assert.equal(anew!.classes, undefined);
+    assert.deepEqual(anew!.cost, two!.cost, "not drawn again");
+  });
+});
+
+Deno.test("drawImages() goes on where it was interrupted or killed, with the same images", async () => {
+  await inFolder(async (folder) => {
+    await trainRuns(folder, { run: DDPM });
+    let calls = 0;
+    const open = (isCancelled: () => boolean) =>
+      Subject.open(`${folder}/run`, {
+        ema: true,
+        say: () => {},
+        quiet: true,
+        isCancelled,
+      });
+    const draw = async (count: number, isCancelled = () => false) =>
+      await drawImages(await open(isCancelled), {
+        flags: { seed: 3, ema: true, samplingSteps: 4 },
+        given: new Set(["seed", "samplingSteps"]),
+      }, count);
+    const whole = await draw(130);
+    assert.equal(whole.id, "ddim-4-s3");
+    const want = await whole.source.read(0, 130);
+    const path = `${folder}/run/evaluations/ddim-4-s3`;
+    await Deno.remove(path, { recursive: true });
+
+    await assert.rejects(
+      draw(130, () => ++calls > 9), // in the third of three batches
+      /64 of 130 images|128 of 130 images/,
+    );
+    // Killed while a batch was written.
+    await Deno.writeFile(`${path}/images.u8`, new Uint8Array(70), {
+      append: true,
+    });
+    const resumed = await draw(130);
+    assert.deepEqual(await resumed.source.read(0, 130), want);
+    assert.ok(resumed.cost.msPerImage > 0);
+    const fewer = await draw(20);
+    assert.deepEqual(await fewer.source.read(0, 20), want.slice(0, 20 * 64));
+
+    const state = await readJson(`${path}/drawing.json`);
+    state.of.checkpoint = "another";
+    await Deno.writeTextFile(`${path}/drawing.json`, JSON.stringify(state));
+    await draw(20);
+    assert.equal((await readJson(`${path}/drawing.json`)).images, 64);
   });
 });
 
@@ -224,14 +406,24 @@ Deno.test("evaluate explains what it cannot evaluate", async () => {
       await Deno.writeTextFile(`${folder}/${name}/config.yaml`, config);
     };
     await fake("empty", "model: ddpm\n");
-    await fake("other", "model: classifier\n");
-    await fake("latent", "model: ddpm\nlatent: {autoencoder: runs/a}\n");
+    await trainRuns(folder, {
+      classifier: ["classifier", ...FEW],
+      gan: ["gan", ...FEW, "--class", "3"],
+    });
     const cases: [string[], RegExp][] = [
       [["empty"], /has no checkpoint yet/],
-      [["other"], /bits per dimension are of ddpm: it is a run of classifier/],
-      [["latent"], /it models latents/],
+      [["classifier"], /runs of classifier draw no images/],
       [["none"], /Cannot find a run in .*none/],
       [["empty", "--split", "both"], /Unknown --split "both"/],
+      [["gan", "--count", "5"], /at least 6 images: --count is 5/],
+      [
+        ["gan", "--nearest-k", "40"],
+        /at least 41 .* digits\/test:3 leaves 3\d/,
+      ],
+      [["gan", "--sweep-steps", "a"], /--sweep-steps must be .* given "a"/],
+      [["gan", "--sampler", "ddim"], /--sampler is for runs of ddpm/],
+      [["gan", "--against", "mnist-x"], /Unknown data set "mnist-x"/],
+      [["gan", "--features", "lenet-x"], /There is no LeNet for x/],
     ];
     const results = await Promise.all(
       cases.map(([[name, ...args]]) =>
@@ -239,9 +431,19 @@ Deno.test("evaluate explains what it cannot evaluate", async () => {
       ),
     );
     results.forEach(({ code, err }, i) => {
-      assert.equal(code, 2, err);
+      assert.equal(code, 2, `${cases[i]![0]}: ${err}`);
       assert.match(err.replaceAll(/\s+/g, " "), cases[i]![1]);
       assert.doesNotMatch(err, /^\s+at /m, "no stack trace");
     });
+
+    const config = `${folder}/gan/config.yaml`;
+    const text = await Deno.readTextFile(config);
+    await Deno.writeTextFile(
+      config,
+      text.replace(/dataChecksum: \S+/, "dataChecksum: other"),
+    );
+    const changed = await run("evaluate", `${folder}/gan`);
+    assert.equal(changed.code, 2);
+    assert.match(changed.err, /training data differ .* was other/);
   });
 });
