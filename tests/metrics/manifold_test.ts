@@ -161,6 +161,15 @@ Deno.test("manifold metrics decide ties as float64 does", async () => {
   }
 });
 
+Deno.test("manifoldMetrics() of a set against itself are all 1", async () => {
+  const points = await normals(61, 9, 21);
+  const ones = { precision: 1, recall: 1, density: 1, coverage: 1 };
+  // A ball holds its centre and the k - 1 neighbours before the one on its boundary.
+  for (const nearestK of [1, 5, 60]) {
+    assert.deepEqual(await manifoldMetrics(points, points, { nearestK }), ones);
+  }
+});
+
 Deno.test("balls of repeated images are empty", async () => {
   const nothing = { precision: 0, recall: 0, density: 0, coverage: 0 };
   const same = line(...Array(50).fill(3));
