@@ -9,6 +9,11 @@
  * @module
  */
 
+import { dot } from "../tensor/linear_algebra.ts";
+import { matrix, product, transposed } from "../tensor/products.ts";
+
+/** Rows of distances that are in memory at once. */
+const ROWS = 96;
 /** Of the entropy, in nats; as scikit-learn. */
 const TOLERANCE = 1e-5;
 /** Halvings of a range of β; it may have to be doubled or halved as often before. */
@@ -69,27 +74,35 @@ export function calibrate(distances: Float64Array, perplexity: number): number {
   return beta;
 }
 
-/** Squared distances from point i to all, itself included. */
-function distancesFrom(
+/** Squared distances from each point in turn to all, itself included: a row to be used before the next. */
+function* distances(
   x: Float64Array,
   D: number,
-  i: number,
-  out: Float64Array,
-): void {
-  for (let j = 0; j < out.length; j++) {
-    let sum = 0;
-    for (let d = 0; d < D; d++) {
-      const difference = x[i * D + d]! - x[j * D + d]!;
-      sum += difference * difference;
+): Generator<Float64Array<ArrayBuffer>> {
+  const n = x.length / D, all = transposed(matrix(x, n, D));
+  const squares = Float64Array.from(
+    { length: n },
+    (_, i) => dot(x, i * D, x, i * D, D),
+  );
+  for (let from = 0; from < n; from += ROWS) {
+    const rows = Math.min(ROWS, n - from);
+    const some = x.subarray(from * D, (from + rows) * D);
+    const products = product(matrix(some, rows, D), all);
+    for (let i = 0; i < rows; i++) {
+      const row = products.subarray(i * n, (i + 1) * n);
+      const square = squares[from + i]!;
+      for (let j = 0; j < n; j++) {
+        row[j] = Math.max(0, square + squares[j]! - 2 * row[j]!);
+      }
+      yield row;
     }
-    out[j] = sum;
   }
 }
 
 /**
  * P of all pairs.
  *
- * @param x `[n, D]`.
+ * @param x `[n, D]`, around 0: distances are as exact as squares of x.
  * @param onRow Called after every row; true ends it, and leaves the other rows out.
  */
 export async function denseAffinities(
@@ -100,9 +113,9 @@ export async function denseAffinities(
 ): Promise<DenseAffinities> {
   const n = x.length / D;
   const p = new Float64Array(n * (n - 1) / 2), beta = new Float64Array(n);
-  const all = new Float64Array(n), others = new Float64Array(n - 1);
-  for (let i = 0; i < n; i++) {
-    distancesFrom(x, D, i, all);
+  const others = new Float64Array(n - 1);
+  let i = 0;
+  for (const all of distances(x, D)) {
     others.set(all.subarray(0, i));
     others.set(all.subarray(i + 1), i);
     beta[i] = calibrate(others, perplexity);
@@ -111,6 +124,7 @@ export async function denseAffinities(
       const [low, high] = j < i ? [j, i] : [i, j];
       p[high * (high - 1) / 2 + low]! += others[j < i ? j : j - 1]! / (2 * n);
     }
+    i++;
     if (await onRow?.()) break;
   }
   return { p, beta };
@@ -120,7 +134,7 @@ export async function denseAffinities(
  * P of every point and its nearest `neighbors`, as if p(j | i) were 0 for all others (van der Maaten
  * 2014, §4.1).
  *
- * @param x `[n, D]`.
+ * @param x `[n, D]`, around 0: distances are as exact as squares of x.
  * @param onRow Called after every row; true ends it, and leaves the other rows out.
  */
 export async function sparseAffinities(
@@ -131,13 +145,13 @@ export async function sparseAffinities(
 ): Promise<SparseAffinities> {
   const n = x.length / D, k = neighbors;
   const ids = new Int32Array(n * k), p = new Float64Array(n * k);
-  const all = new Float64Array(n);
-  for (let i = 0; i < n; i++) {
-    distancesFrom(x, D, i, all);
+  let i = 0;
+  for (const all of distances(x, D)) {
     all[i] = Infinity;
     const near = p.subarray(i * k, (i + 1) * k);
     smallest(all, near, ids.subarray(i * k, (i + 1) * k));
     calibrate(near, perplexity);
+    i++;
     if (await onRow?.()) break;
   }
   return symmetric(ids, p, n);

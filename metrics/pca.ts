@@ -3,8 +3,14 @@
  *
  * @module
  */
-import { symmetricEigen } from "../tensor/linear_algebra.ts";
+import { dot, symmetricEigen } from "../tensor/linear_algebra.ts";
 import { elementsOf, hostNormals, type Points } from "../tensor/points.ts";
+import {
+  type Matrix,
+  matrix,
+  product,
+  transposed,
+} from "../tensor/products.ts";
 import { Rng } from "../tensor/rng.ts";
 
 /** Up to so many columns all eigenvectors of the covariance are computed; of more, the wanted ones alone. */
@@ -56,13 +62,8 @@ export class PrincipalComponents {
     const x = elementsOf(points, "apply principal components", D);
     const n = x.length / D;
     centre(x, mean);
-    const out = new Float64Array(n * K);
-    for (let i = 0; i < n; i++) {
-      for (let k = 0; k < K; k++) {
-        out[i * K + k] = dot(x, i * D, rows, k * D, D);
-      }
-    }
-    return { data: out, shape: [n, K] };
+    const along = transposed(matrix(rows, K, D));
+    return { data: product(matrix(x, n, D), along), shape: [n, K] };
   }
 }
 
@@ -97,8 +98,8 @@ export function pca(points: Points, components: number): PrincipalComponents {
   for (let j = 0; j < D; j++) mean[j]! /= n;
   centre(x, mean);
   const { values, vectors } = D <= FEW_COLUMNS
-    ? leading(symmetricEigen(covariance(x, n, D), D), D, components)
-    : lanczos((v) => product(x, v, n), D, components);
+    ? leading(symmetricEigen(covariance(matrix(x, n, D)), D), D, components)
+    : lanczos((v) => timesCovariance(x, v, n), D, components);
   for (let k = 0; k < components; k++) {
     orient(vectors.subarray(k * D, (k + 1) * D));
   }
@@ -230,25 +231,14 @@ function centre(x: Float64Array, mean: Float64Array): void {
   for (let i = 0; i < x.length; i++) x[i]! -= mean[i % mean.length]!;
 }
 
-/** `Xᵀ X / (n - 1)`, both triangles. */
-function covariance(x: Float64Array, n: number, D: number) {
-  const sum = new Float64Array(D * D);
-  for (let i = 0; i < n; i++) {
-    for (let a = 0; a < D; a++) {
-      const value = x[i * D + a]!;
-      for (let b = 0; b <= a; b++) sum[a * D + b]! += value * x[i * D + b]!;
-    }
-  }
-  for (let a = 0; a < D; a++) {
-    for (let b = 0; b <= a; b++) {
-      sum[b * D + a] = sum[a * D + b]! /= n - 1;
-    }
-  }
-  return sum;
+/** The lower triangle of `Xᵀ X / (n - 1)`. */
+function covariance(x: Matrix): Float64Array<ArrayBuffer> {
+  const sum = product(transposed(x), x, { lower: true });
+  return scaled(sum, 1 / (x.rows - 1));
 }
 
 /** `Xᵀ X v / (n - 1)`, without the matrix between. */
-function product(x: Float64Array, v: Float64Array, n: number) {
+function timesCovariance(x: Float64Array, v: Float64Array, n: number) {
   const D = v.length;
   const out = new Float64Array(D);
   for (let i = 0; i < n; i++) {
@@ -265,23 +255,4 @@ function orient(v: Float64Array<ArrayBuffer>): void {
     if (Math.abs(v[j]!) > Math.abs(v[largest]!)) largest = j;
   }
   if (v[largest]! < 0) scaled(v, -1);
-}
-
-/** Of `n` numbers from `i` in a and from `j` in b; four sums, as one would wait for itself. */
-function dot(
-  a: Float64Array,
-  i: number,
-  b: Float64Array,
-  j: number,
-  n: number,
-): number {
-  let s0 = 0, s1 = 0, s2 = 0, s3 = 0, k = 0;
-  for (; k + 3 < n; k += 4) {
-    s0 += a[i + k]! * b[j + k]!;
-    s1 += a[i + k + 1]! * b[j + k + 1]!;
-    s2 += a[i + k + 2]! * b[j + k + 2]!;
-    s3 += a[i + k + 3]! * b[j + k + 3]!;
-  }
-  for (; k < n; k++) s0 += a[i + k]! * b[j + k]!;
-  return s0 + s1 + (s2 + s3);
 }
