@@ -14,11 +14,15 @@ import {
 
 /** A quantity over training steps. */
 export interface Curve {
-  /** For the legend, such as `loss`. */
+  /** For the legend, such as `loss`. Curves of one name are one there, such as a solid and a dashed one. */
   readonly name: string;
   readonly steps: readonly number[];
   /** Of the same length; values that are not finite are left out. */
   readonly values: readonly number[];
+  /** Default: the next of a palette. */
+  readonly color?: string;
+  /** Default false. */
+  readonly dashed?: boolean;
 }
 
 /** How curves are drawn. */
@@ -37,6 +41,8 @@ export interface CurvesOptions {
   readonly smoothing?: number;
   /** Drawn below, on an axis of its own. */
   readonly learningRate?: Curve;
+  /** Where names of several curves stand. Default `right`. */
+  readonly legend?: "right" | "bottom";
   /** Of the drawing area, in pixels. Default 640. */
   readonly width?: number;
   /** Of the drawing area, in pixels. Default 320. */
@@ -70,6 +76,7 @@ export function curvesSvg(
       value,
       mean: mean[i],
       curve: curve.name,
+      dashed: curve.dashed ?? false,
     }));
   });
   const { width = 640, height = 320, xTitle = "Training step" } = options;
@@ -87,14 +94,34 @@ export function curvesSvg(
       tickMinStep: 1,
     },
   });
+  const { legend = "right" } = options;
+  const colors = new Map(
+    curves.map((
+      { name, color },
+      i,
+    ) => [name, color ?? COLORS[i % COLORS.length]!]),
+  );
   const color = {
     field: "curve",
     type: "nominal",
     sort: null,
-    scale: { range: COLORS },
-    legend: curves.length > 1
-      ? { title: null, symbolOpacity: 1, symbolStrokeWidth: 2 }
+    scale: { domain: [...colors.keys()], range: [...colors.values()] },
+    legend: colors.size > 1
+      ? {
+        title: null,
+        symbolOpacity: 1,
+        symbolStrokeWidth: 2,
+        ...(legend === "bottom"
+          ? { orient: legend, columns: 1, labelLimit: width }
+          : {}),
+      }
       : null,
+  };
+  const strokeDash = {
+    field: "dashed",
+    type: "nominal",
+    scale: { domain: [false, true], range: [[1, 0], [4, 3]] },
+    legend: null,
   };
   const y = (field: string) => ({
     field,
@@ -111,7 +138,7 @@ export function curvesSvg(
   });
   const line = (field: string, mark: Record<string, unknown>) => ({
     mark: { type: "line", ...mark },
-    encoding: { x: x(!drawsRate), y: y(field), color },
+    encoding: { x: x(!drawsRate), y: y(field), color, strokeDash },
   });
   const drawsMean = smoothing > 0 && rows.length > 4;
   const main = {
@@ -148,7 +175,14 @@ export function curvesSvg(
 }
 
 /** Distinct also without colour vision (Okabe & Ito 2008). */
-const COLORS = ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00"];
+export const COLORS: readonly string[] = [
+  "#0072b2",
+  "#d55e00",
+  "#009e73",
+  "#cc79a7",
+  "#e69f00",
+  "#56b4e9",
+];
 
 const CONFIG = {
   font: FONT,

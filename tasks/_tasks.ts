@@ -89,6 +89,15 @@ export const TASKS = [
     ],
   },
   {
+    name: "compare",
+    summary:
+      "Makes a report on evaluated runs: one table, samples, curves, as a page, Markdown and CSV",
+    examples: [
+      "deno task compare runs/vae runs/ddpm --out report",
+      "deno task compare runs/* --out report --apart --title 'Digits'",
+    ],
+  },
+  {
     name: "probe",
     summary:
       "Measures how well classes can be told by an autoencoder's latents",

@@ -7,6 +7,7 @@
  */
 import { isAbsolute, join, relative, resolve } from "node:path";
 import { parseArgs } from "node:util";
+import { findChromium } from "../tests/tasks/_browser.ts";
 
 const USAGE = `Usage: deno task test [options] [file or folder under tests/ …]
 
@@ -28,7 +29,7 @@ Examples:
   deno task test --quick --filter "conv2d()" tests/kernels/conv2d_test.ts`;
 
 const root = resolve(import.meta.dirname!, "..");
-/** Tests serve on localhost, start Deno and the launcher, and use sharp, which is native code. */
+/** Tests serve on localhost, start Deno, the launcher and a browser, and use sharp, which is native code. */
 const PERMISSIONS = [
   "--allow-read",
   "--allow-write",
@@ -36,7 +37,7 @@ const PERMISSIONS = [
   "--allow-ffi",
   "--allow-sys",
   "--allow-net=127.0.0.1,localhost,0.0.0.0",
-  `--allow-run=${Deno.execPath()},deno,sh`,
+  `--allow-run=${[Deno.execPath(), "deno", "sh", findChromium() ?? []].flat()}`,
 ];
 /** Folders of tests whose outcome may depend on the device. */
 const DEVICE_FOLDERS = ["kernels", "models", "nn", "tensor"];
