@@ -11,7 +11,8 @@ import { type Matrix, transposed } from "./products.ts";
  * Singular values of a matrix, ascending: Householder's reflections from both sides leave two diagonals
  * (Golub & Kahan 1965), whose values ±s are the eigenvalues of a tridiagonal matrix twice as large with
  * zeros on its diagonal (Golub & Van Loan 2013, §8.6). Absolute errors are of the order of 2^-52 times
- * the largest value; takes about 8/3 n³ multiplications, n being the smaller side.
+ * the largest value; takes about 8/3 n³ multiplications if both sides are n. Squares of elements must be
+ * in the range of doubles.
  *
  * @throws {Error} If an element is not finite.
  */
@@ -29,8 +30,9 @@ export function singularValues(a: Matrix): Float64Array<ArrayBuffer> {
  * The numbers that reflections leave of a matrix with at least as many rows as columns: in column i the
  * one in row `i + rows - columns` goes to `off[2 i + 1]`, the one to the left of it to `off[2 i]`.
  *
- * Columns are reduced from the last to the first. Reflections change the rest by -u wᵀ - z vᵀ; this is
- * done in the pass that multiplies the rest by the next u, as all passes are bound by memory.
+ * Columns are reduced from the last to the first, each by u from the left, then its row by v from the
+ * right, which changes the rest by -u wᵀ - z vᵀ. Time goes by with reading the rest, so it is read once
+ * for each column: a row is multiplied by v, changed, and added to the next w while it is at hand.
  */
 function bidiagonalise(matrix: Matrix, off: Float64Array): void {
   const { rows, columns } = matrix;
@@ -41,46 +43,46 @@ function bidiagonalise(matrix: Matrix, off: Float64Array): void {
       a[row * columns + col] = matrix.data[from]!;
     }
   }
-  let u = new Float64Array(rows), lastU = new Float64Array(rows);
-  const z = new Float64Array(rows);
-  let v = new Float64Array(columns), lastV = new Float64Array(columns);
-  let w = new Float64Array(columns), lastW = new Float64Array(columns);
+  const u = new Float64Array(rows), v = new Float64Array(columns);
+  let w = new Float64Array(columns), next = new Float64Array(columns);
   const found = new Float64Array(rows + 1);
+  for (let row = 0; row < rows; row++) {
+    const x = u[row] = a[(row + 1) * columns - 1]!;
+    for (let col = 0; col < columns - 1; col++) {
+      w[col]! += x * a[row * columns + col]!;
+    }
+  }
   for (let i = columns - 1; i >= 0; i--) {
+    // u is column i, w its products with the columns before it.
     const last = i + rows - columns; // the row that is reduced with column i
-    for (let row = 0; row <= last; row++) {
-      u[row] = a[row * columns + i]! - lastU[row]! * lastW[i]! -
-        z[row]! * lastV[i]!;
-    }
+    const corner = u[last]!;
     const left = reflector(u, last + 1, found);
-    off[2 * i + 1] = found[last + 1]!;
-    if (i === 0) return;
-    w.fill(0, 0, i);
-    for (let row = 0; row <= last; row++) {
-      const first = row * columns;
-      const byU = u[row]!, byLastU = lastU[row]!, byZ = z[row]!;
-      for (let col = 0; col < i; col++) {
-        const value = a[first + col]! - byLastU * lastW[col]! -
-          byZ * lastV[col]!;
-        a[first + col] = value;
-        w[col]! += byU * value;
-      }
-    }
-    if (left > 0) { for (let col = 0; col < i; col++) w[col]! /= left; }
+    const diagonal = off[2 * i + 1] = found[last + 1]!;
+    // The reflector is the column, divided by some length, but for its last element.
+    const scale = left > 0 ? u[last]! / (corner - diagonal) : 0;
     for (let col = 0; col < i; col++) {
-      v[col] = a[last * columns + col]! - u[last]! * w[col]!;
+      const x = a[last * columns + col]!;
+      w[col] = left > 0
+        ? ((w[col]! - corner * x) * scale + u[last]! * x) / left
+        : 0;
+      v[col] = x - u[last]! * w[col]!;
     }
+    if (i === 0) return;
     const right = reflector(v, i, found);
     off[2 * i] = found[i]!;
-    let wv = 0;
-    for (let col = 0; col < i; col++) wv += w[col]! * v[col]!;
+    const wv = dot(w, 0, v, 0, i);
+    next.fill(0, 0, i);
     for (let row = 0; row < last; row++) {
-      z[row] = right > 0
-        ? (dot(a, row * columns, v, 0, i) - u[row]! * wv) / right
-        : 0;
+      const first = row * columns, byU = u[row]!;
+      const byZ = right > 0 ? (dot(a, first, v, 0, i) - byU * wv) / right : 0;
+      const x = a[first + i - 1]! - byU * w[i - 1]! - byZ * v[i - 1]!;
+      for (let col = 0; col < i - 1; col++) {
+        const value = a[first + col]! - byU * w[col]! - byZ * v[col]!;
+        a[first + col] = value;
+        next[col]! += x * value;
+      }
+      u[row] = x;
     }
-    [u, lastU] = [lastU, u];
-    [v, lastV] = [lastV, v];
-    [w, lastW] = [lastW, w];
+    [w, next] = [next, w];
   }
 }
