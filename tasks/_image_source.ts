@@ -14,6 +14,8 @@ import {
   listFiles,
 } from "../datasets/image_files.ts";
 import { type Dataset, type ImageShape, Rng, type Selector } from "../mod.ts";
+import { parseNpy } from "../tensor/npy.ts";
+import { unzip, zipEntries } from "../tensor/zip.ts";
 import { UsageError } from "./_cli.ts";
 import { loadData } from "./_data.ts";
 import { join } from "./_path.ts";
@@ -309,6 +311,54 @@ async function inspect(
     await writeAtomic(known, JSON.stringify(facts));
   }
   return facts;
+}
+
+/**
+ * Images of a `.npz` file as guided-diffusion writes samples: `arr_0`, bytes `[N, H, W, C]`, and class ids
+ * `arr_1`, if there are such.
+ *
+ * @throws {SyntaxError} If the file is broken, or its arrays are others.
+ */
+export function npzSource(
+  name: string,
+  bytes: Uint8Array<ArrayBuffer>,
+): ImageSource {
+  const fail = (problem: string): never => {
+    throw new SyntaxError(`Cannot parse images as ${problem}`);
+  };
+  const entries = zipEntries(bytes, fail);
+  const array = (name: string) => {
+    const entry = entries.get(name);
+    return entry && parseNpy(unzip(name, entry, fail), fail);
+  };
+  const images = array("arr_0.npy"), classes = array("arr_1.npy")?.data;
+  const [count = 0, height = 0, width = 0, channels = 0] = images?.shape ?? [];
+  const isImages = images?.data instanceof Uint8Array &&
+    images.shape.length === 4 && (channels === 1 || channels === 3);
+  if (!isImages) {
+    fail(
+      `arr_0 must be bytes [N, H, W, 1 or 3]: it is ${
+        images?.data.constructor.name ?? "not there"
+      } [${images?.shape.join(", ") ?? ""}]`,
+    );
+  }
+  const interleaved = images!.data as Uint8Array;
+  const planar = new Uint8Array(interleaved.length), pixels = height * width;
+  for (let i = 0; i < count; i++) {
+    const image = i * channels * pixels;
+    for (let p = 0; p < pixels; p++) {
+      for (let c = 0; c < channels; c++) {
+        planar[image + c * pixels + p] = interleaved[image + p * channels + c]!;
+      }
+    }
+  }
+  return arraySource(planar, {
+    name,
+    shape: { channels, height, width },
+    ...(classes?.length === count
+      ? { labels: Int32Array.from(classes, Number) }
+      : {}),
+  });
 }
 
 /** `a, b, c and 7 more` */

@@ -98,6 +98,17 @@ export const TASKS = [
     ],
   },
   {
+    name: "fid",
+    summary:
+      "Compares two sets of images by FID and KID, beside what real images score",
+    examples: [
+      "deno task fid samples mnist/test",
+      "deno task fid runs/mine cifar10/test:cat --count 1000 --sampler ddim",
+      "deno task fid cifar10/train --save-stats cifar10.npz --features inception",
+      "deno task fid samples cifar10.npz --features inception --json",
+    ],
+  },
+  {
     name: "probe",
     summary:
       "Measures how well classes can be told by an autoencoder's latents",
