@@ -39,6 +39,8 @@ interface Convolution {
   window: readonly [number, number];
   stride: number;
   padding: readonly [number, number];
+  /** Of images that are averaged over 3×3 pixels first. */
+  averaged?: boolean;
 }
 
 /** What a branch does next: a convolution, several side by side, or pooling. */
@@ -65,6 +67,11 @@ function valid(
   return { name, channels, window: [side, side], stride, padding: [0, 0] };
 }
 
+/** 1×1 convolution of averages. */
+function averaged(name: string, channels: number): Convolution {
+  return { ...same(name, channels, 1), averaged: true };
+}
+
 const halve = (x: Tensor) => maxPool2d(x, 3, { stride: 2 });
 const largest = (x: Tensor) => maxPool2d(x, 3, { stride: 1, padding: 1 });
 /** Here, other than in torchvision, padding does not count. */
@@ -81,7 +88,7 @@ const blockA = (pooled: number): Step[][] => [
     same("branch3x3dbl_2", 96, 3),
     same("branch3x3dbl_3", 96, 3),
   ],
-  [average, same("branch_pool", pooled, 1)],
+  [averaged("branch_pool", pooled)],
 ];
 
 const blockB = (): Step[][] => [
@@ -108,7 +115,7 @@ const blockC = (channels: number): Step[][] => [
     same("branch7x7dbl_4", channels, 7, 1),
     same("branch7x7dbl_5", 192, 1, 7),
   ],
-  [average, same("branch_pool", 192, 1)],
+  [averaged("branch_pool", 192)],
 ];
 
 const blockD = (): Step[][] => [
@@ -122,7 +129,7 @@ const blockD = (): Step[][] => [
   [halve],
 ];
 
-const blockE = (pool: (x: Tensor) => Tensor): Step[][] => [
+const blockE = (pooled: Step[]): Step[][] => [
   [same("branch1x1", 320, 1)],
   [
     same("branch3x3_1", 384, 1),
@@ -133,23 +140,25 @@ const blockE = (pool: (x: Tensor) => Tensor): Step[][] => [
     same("branch3x3dbl_2", 384, 3),
     [same("branch3x3dbl_3a", 384, 1, 3), same("branch3x3dbl_3b", 384, 3, 1)],
   ],
-  [pool, same("branch_pool", 192, 1)],
+  pooled,
 ];
 
-/** `relu(bn(conv(x)))`; folded, the convolution does all three in one pass. */
+/** `relu(bn(conv(x)))`, of x or of averages of it; folded, the convolution does all three in one pass. */
 export class InceptionConvolution extends Module {
   /** Without bias, or folded with one. */
   readonly conv: Conv2d;
   /** None if folded. */
   readonly bn: BatchNorm2d | null;
+  readonly #averaged: boolean;
 
   /** Use `InceptionV3`. @internal */
   constructor(
     inChannels: number,
-    { channels, window, stride, padding }: Convolution,
+    { channels, window, stride, padding, averaged = false }: Convolution,
     { rng, folded }: Making,
   ) {
     super();
+    this.#averaged = averaged;
     this.conv = new Conv2d(inChannels, channels, window, rng, {
       stride,
       padding,
@@ -162,8 +171,14 @@ export class InceptionConvolution extends Module {
 
   /** `[N, inChannels, H, W]` to `[N, channels, H', W']`. */
   forward(x: Tensor, options: ForwardOptions = {}): Tensor {
-    if (!this.bn) return this.conv.forward(x, { activation: "relu" });
-    return relu(this.bn.forward(this.conv.forward(x), options));
+    if (this.bn) {
+      const seen = this.#averaged ? average(x) : x;
+      return relu(this.bn.forward(this.conv.forward(seen), options));
+    }
+    // Means of a 1×1 convolution are a convolution of means, and there are fewer.
+    return this.#averaged
+      ? relu(average(this.conv.forward(x)))
+      : this.conv.forward(x, { activation: "relu" });
   }
 }
 
@@ -303,8 +318,8 @@ export class InceptionV3 extends Module implements ImageClassifier {
     this.Mixed_6d = block(blockC(160));
     this.Mixed_6e = block(blockC(192));
     this.Mixed_7a = block(blockD());
-    this.Mixed_7b = block(blockE(average));
-    this.Mixed_7c = block(blockE(largest));
+    this.Mixed_7b = block(blockE([averaged("branch_pool", 192)]));
+    this.Mixed_7c = block(blockE([largest, same("branch_pool", 192, 1)]));
     this.featureCount = channels;
     this.fc = new Linear(channels, 1008, rng);
   }
