@@ -8,7 +8,6 @@
  *
  * @module
  */
-
 import { dot } from "../tensor/linear_algebra.ts";
 import { matrix, product, transposed } from "../tensor/products.ts";
 

@@ -8,6 +8,7 @@ import { add, mul } from "../kernels/binary.ts";
 import { sum } from "../kernels/reduce.ts";
 import { concat, expand, reshape } from "../kernels/shape.ts";
 import { Embedding } from "../nn/embedding.ts";
+import { xavierUniform } from "../nn/init.ts";
 import { Module } from "../nn/module.ts";
 import { requireThat } from "../tensor/kernel.ts";
 import type { Rng } from "../tensor/rng.ts";
@@ -148,7 +149,11 @@ export abstract class GanDiscriminator extends Module {
     this.#projects = options.condition === "projection";
     this.numClasses = numClasses;
     const width = this.#projects ? features : classFeatures;
-    if (numClasses > 0) this.embed = new Embedding(numClasses, width, rng);
+    if (numClasses > 0) {
+      // With standard normals, the products would outweigh the image at first.
+      const weightInit = this.#projects ? xavierUniform() : undefined;
+      this.embed = new Embedding(numClasses, width, rng, { weightInit });
+    }
     this.seenChannels = inChannels +
       (this.embed && !this.#projects ? width : 0);
   }

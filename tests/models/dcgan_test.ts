@@ -178,6 +178,9 @@ Deno.test("A projection adds the product of class vector and summed features", a
     return total;
   });
   await assertClose(D.forward(x, { y }), want, { atol: 1e-5, rtol: 1e-4 });
+  // Glorot & Bengio's range for 3 classes and 8 channels
+  const limit = Math.sqrt(6 / (3 + 8));
+  assert.ok(table!.every((v) => Math.abs(v) <= limit));
 });
 
 Deno.test("KerasDcgan doubles images by the transpose of how it halves them", async () => {
