@@ -5,6 +5,7 @@
  * @module
  */
 import type { Matrix } from "./products.ts";
+import { STEP, vectors } from "./vectors.ts";
 
 /** Sweeps that one eigenvalue may take; two are usual. */
 const MAX_SWEEPS = 60;
@@ -40,7 +41,8 @@ export function cholesky(
  * @param a Symmetric, `[n, n]`, finite.
  */
 export function semidefiniteFactor(a: Float64Array, n: number): Matrix {
-  const l = new Float64Array(n * n); // F transposed, rows in the order of `a`
+  const stride = Math.ceil(n / STEP) * STEP;
+  const { numbers: l, dot } = vectors(n * stride); // F transposed, rows in the order of `a`
   const rest = Float64Array.from({ length: n }, (_, i) => a[i * n + i]!);
   const waiting = Array.from(rest.keys());
   const negligible = n * Number.EPSILON * Math.max(0, ...rest);
@@ -54,15 +56,21 @@ export function semidefiniteFactor(a: Float64Array, n: number): Matrix {
     if (!(rest[pivot]! > negligible)) break;
     waiting.splice(at, 1);
     const root = Math.sqrt(rest[pivot]!);
-    l[pivot * n + rank] = root;
+    l[pivot * stride + rank] = root;
     for (const i of waiting) {
       const element = a[Math.max(i, pivot) * n + Math.min(i, pivot)]!;
-      const value = (element - dot(l, i * n, l, pivot * n, rank)) / root;
-      l[i * n + rank] = value;
+      const value = (element - dot(i * stride, pivot * stride, rank)) / root;
+      l[i * stride + rank] = value;
       rest[i]! -= value * value;
     }
   }
-  return { data: l, rows: rank, columns: n, rowStride: 1, columnStride: n };
+  return {
+    data: l.slice(),
+    rows: rank,
+    columns: n,
+    rowStride: 1,
+    columnStride: stride,
+  };
 }
 
 /** The inverse of a lower triangle without zeros on its diagonal, `[n, n]`: lower as well. */

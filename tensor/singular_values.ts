@@ -4,8 +4,9 @@
  *
  * @module
  */
-import { dot, reflector, tridiagonalEigenvalues } from "./linear_algebra.ts";
+import { reflector, tridiagonalEigenvalues } from "./linear_algebra.ts";
 import { type Matrix, transposed } from "./products.ts";
+import { STEP, vectors } from "./vectors.ts";
 
 /**
  * Singular values of a matrix, ascending: Householder's reflections from both sides leave two diagonals
@@ -36,21 +37,22 @@ export function singularValues(a: Matrix): Float64Array<ArrayBuffer> {
  */
 function bidiagonalise(matrix: Matrix, off: Float64Array): void {
   const { rows, columns } = matrix;
-  const a = new Float64Array(rows * columns);
+  const stride = Math.ceil(columns / STEP) * STEP;
+  const { numbers, dot, sweep } = vectors((rows + 3) * stride);
   for (let row = 0; row < rows; row++) {
     let from = row * matrix.rowStride;
     for (let col = 0; col < columns; col++, from += matrix.columnStride) {
-      a[row * columns + col] = matrix.data[from]!;
+      numbers[row * stride + col] = matrix.data[from]!;
     }
   }
-  const u = new Float64Array(rows), v = new Float64Array(columns);
-  let w = new Float64Array(columns), next = new Float64Array(columns);
-  const found = new Float64Array(rows + 1);
+  const u = new Float64Array(rows), found = new Float64Array(rows + 1);
+  const atV = rows * stride;
+  const v = numbers.subarray(atV, atV + stride);
+  let atW = atV + stride, atNext = atW + stride;
   for (let row = 0; row < rows; row++) {
-    const x = u[row] = a[(row + 1) * columns - 1]!;
-    for (let col = 0; col < columns - 1; col++) {
-      w[col]! += x * a[row * columns + col]!;
-    }
+    const a = row * stride, x = u[row] = numbers[a + columns - 1]!;
+    const places = { a, w: atV, v: atV, sum: atW };
+    sweep(places, { byW: 0, byV: 0, x }, columns - 1);
   }
   for (let i = columns - 1; i >= 0; i--) {
     // u is column i, w its products with the columns before it.
@@ -58,31 +60,30 @@ function bidiagonalise(matrix: Matrix, off: Float64Array): void {
     const corner = u[last]!;
     const left = reflector(u, last + 1, found);
     const diagonal = off[2 * i + 1] = found[last + 1]!;
+    if (i === 0) return;
     // The reflector is the column, divided by some length, but for its last element.
     const scale = left > 0 ? u[last]! / (corner - diagonal) : 0;
+    const w = numbers.subarray(atW, atW + i);
     for (let col = 0; col < i; col++) {
-      const x = a[last * columns + col]!;
+      const x = numbers[last * stride + col]!;
       w[col] = left > 0
         ? ((w[col]! - corner * x) * scale + u[last]! * x) / left
         : 0;
       v[col] = x - u[last]! * w[col]!;
     }
-    if (i === 0) return;
+    v.fill(0, i);
     const right = reflector(v, i, found);
     off[2 * i] = found[i]!;
-    const wv = dot(w, 0, v, 0, i);
-    next.fill(0, 0, i);
+    const wv = dot(atW, atV, i);
+    numbers.fill(0, atNext, atNext + i);
     for (let row = 0; row < last; row++) {
-      const first = row * columns, byU = u[row]!;
-      const byZ = right > 0 ? (dot(a, first, v, 0, i) - byU * wv) / right : 0;
-      const x = a[first + i - 1]! - byU * w[i - 1]! - byZ * v[i - 1]!;
-      for (let col = 0; col < i - 1; col++) {
-        const value = a[first + col]! - byU * w[col]! - byZ * v[col]!;
-        a[first + col] = value;
-        next[col]! += x * value;
-      }
+      const a = row * stride, byW = u[row]!;
+      const byV = right > 0 ? (dot(a, atV, i) - byW * wv) / right : 0;
+      const x = numbers[a + i - 1]! - byW * w[i - 1]! - byV * v[i - 1]!;
+      const places = { a, w: atW, v: atV, sum: atNext };
+      sweep(places, { byW, byV, x }, i - 1);
       u[row] = x;
     }
-    [w, next] = [next, w];
+    [atW, atNext] = [atNext, atW];
   }
 }
