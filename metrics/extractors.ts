@@ -53,10 +53,12 @@ const RANDOM_CHANNELS = [32, 64, 128, 256];
 const RANDOM_SEED = 2015;
 /** Batches whose outputs are read at once. */
 const ROWS = 8;
+/** Most numbers of a batch: of large images fewer are taken at once. */
+const BATCH_NUMBERS = 1 << 21;
 
 /** A network as metrics take it. */
 export interface NetworkExtractor extends FeatureExtractor {
-  /** Images that go through it at once; the last ones are filled up, so features do not depend on it. */
+  /** Most images that go through it at once; it is always as many, so features do not depend on it. */
   readonly batchSize: number;
   /** Frees the network. */
   dispose(): void;
@@ -68,33 +70,43 @@ type Outputs = Partial<Record<keyof ImageFeatures, Tensor>>;
 /** What an extractor is made of. */
 interface Parts extends Omit<NetworkExtractor, "extract"> {
   /**
-   * The network for images of a shape, which takes bytes as floats, `[batchSize, C, H, W]`.
+   * The network for images of a shape, which takes bytes as floats, `[N, C, H, W]`.
    *
    * @throws {RangeError} If it does not take such.
    */
   networkFor(shape: ImageShape): (x: Tensor) => Outputs;
 }
 
+/** A captured step, and the shape of the images that it takes. */
+interface Captured {
+  readonly key: string;
+  readonly batchSize: number;
+  readonly step: CapturedStep<"x", string>;
+}
+
 function networkExtractor({ networkFor, ...parts }: Parts): NetworkExtractor {
-  const { name, batchSize } = parts;
+  const { name } = parts;
   /** For the shape of the last images. */
-  let captured: { shape: string; step: CapturedStep<"x", string> } | undefined;
+  let captured: Captured | undefined;
   let last: Promise<unknown> = Promise.resolve();
 
-  function stepFor(shape: ImageShape): CapturedStep<"x", string> {
+  function capturedFor(shape: ImageShape): Captured {
     const { channels, height, width } = shape;
     const key = `${channels},${height},${width}`;
-    if (captured?.shape !== key) {
-      const network = networkFor(shape);
-      captured?.step.dispose();
-      const inputs = { x: { shape: [batchSize, channels, height, width] } };
-      const step = capture(
-        ({ x }) => noGrad(() => network(x) as Record<string, Tensor>),
-        { inputs, rows: ROWS },
-      );
-      captured = { shape: key, step };
-    }
-    return captured.step;
+    if (captured?.key === key) return captured;
+    const network = networkFor(shape);
+    captured?.step.dispose();
+    captured = undefined;
+    const most = Math.floor(BATCH_NUMBERS / (channels * height * width));
+    const batchSize = Math.max(1, Math.min(parts.batchSize, most));
+    const step = capture(
+      ({ x }) => noGrad(() => network(x) as Record<string, Tensor>),
+      {
+        inputs: { x: { shape: [batchSize, channels, height, width] } },
+        rows: ROWS,
+      },
+    );
+    return captured = { key, batchSize, step };
   }
 
   async function extract(
@@ -109,7 +121,7 @@ function networkExtractor({ networkFor, ...parts }: Parts): NetworkExtractor {
           `they are a ${images.constructor.name} of ${images.length}`,
       );
     }
-    const step = stepFor(shape);
+    const { batchSize, step } = capturedFor(shape);
     const found: Record<string, TypedArray[]> = { features: [] };
     const x = new Float32Array(batchSize * size);
     const batches = Math.ceil(count / batchSize);

@@ -7,6 +7,7 @@ import {
   InceptionV3,
   LeNet5,
   lenetExtractor,
+  memory,
   noGrad,
   pretrainedLeNet,
   randomExtractor,
@@ -16,15 +17,16 @@ import {
   scope,
   tensor,
 } from "../../mod.ts";
-import { permutation, philoxWords } from "../../tensor/philox.ts";
+import { permutation } from "../../tensor/philox.ts";
 import { assertClose } from "../_check.ts";
 
 /** Images of noise, `[count, C, H, W]`. */
 function noise(count: number, size: number): Uint8Array<ArrayBuffer> {
-  return Uint8Array.from(
-    philoxWords(count * size, [5, count]),
-    (word) => word >>> 24,
-  );
+  const images = new Uint8Array(count * size);
+  for (let i = 0; i < images.length; i++) {
+    images[i] = Math.imul(i ^ (i >>> 7), 0x9e3779b1) >>> 24; // Fibonacci hashing
+  }
+  return images;
 }
 
 /** Features must not depend on the number of images, nor on which others there are. */
@@ -75,6 +77,9 @@ Deno.test("randomExtractor() takes images of any size, each for itself", async (
   await assertIndependent(extractor, 3, { channels: 1, height: 8, width: 8 });
   const { features } = await extractor.extract(new Uint8Array(), shape);
   assert.equal(features.length, 0);
+  const { bytesInUse } = memory();
+  await extractor.extract(noise(150, 63), shape);
+  assert.ok(memory().bytesInUse <= bytesInUse, "memory must not grow");
   extractor.dispose();
   const colour = await randomExtractor();
   assert.notEqual(colour.sha256, extractor.sha256);
@@ -133,6 +138,20 @@ Deno.test("lenetExtractor() gives what the network that comes with the project d
     /^TypeError: .*must be bytes \[N, 1, 28, 28\]: they are a Uint8Array of 783$/,
   );
   extractor.dispose();
+});
+
+Deno.test("classifierExtractor() takes large images a few at once", async () => {
+  const tiny = await classifierExtractor(
+    new ResNet({ depth: 8, channels: 1, inChannels: 1 }, new Rng(3)),
+    {
+      name: "tiny",
+      classNames: ["a", "b"],
+      shape: { channels: 1, height: 256, width: 512 },
+    },
+  );
+  // 16 at once.
+  await assertIndependent(tiny, 17, { channels: 1, height: 256, width: 512 });
+  tiny.dispose();
 });
 
 Deno.test("classifierExtractor() takes any classifier, and hashes its weights", async () => {
