@@ -294,25 +294,26 @@ async function drawMissing(
   ) => ReturnType<Generator["generate"]>,
 ): Promise<void> {
   const { state } = store;
+  const imageBytes = shape.channels * shape.height * shape.width;
   if (state.images >= count && state.timedImages > 0) {
     say(`${run.name}: ${count} images by ${method} are there`);
     return;
   }
-  const stepsOfBatch = steps(BATCH);
-  const done = () => state.images / BATCH * stepsOfBatch;
+  const stepsOfBatch = steps(BATCH), before = state.images / BATCH;
+  const missing = Math.ceil(count / BATCH) - before;
+  // The first batch of a process compiles its kernels and is not timed.
+  const batches = Math.max(missing, state.timedImages > 0 ? 0 : 2);
   using progress = new Progress({
     label: `Drawing ${count} images of ${run.name} by ${method}`,
-    total: Math.ceil(count / BATCH) * stepsOfBatch,
-    initial: done(),
+    total: (before + batches) * stepsOfBatch,
+    initial: before * stepsOfBatch,
     quiet,
   });
-  /** Whether kernels are compiled: only then a batch is timed. */
-  let isWarm = false;
-  const drawBatch = async () => {
+  for (let batch = 0; batch < batches; batch++) {
     memory({ resetPeak: true });
     const start = performance.now();
     const bytes = await generate(state.images, {
-      onStep: (steps) => progress.update(done() + steps),
+      onStep: (done) => progress.update((before + batch) * stepsOfBatch + done),
       isCancelled,
     });
     if (!bytes) {
@@ -320,19 +321,13 @@ async function drawMissing(
         `Interrupted: ${state.images} of ${count} images are kept, and the same command goes on from there`,
       );
     }
-    if (isWarm) {
+    if (batch > 0) {
       state.timedMs += performance.now() - start;
       state.timedImages += BATCH;
     }
-    isWarm = true;
     state.peakBytes = Math.max(state.peakBytes, memory().peakBytes);
-    return bytes;
-  };
-  const imageBytes = shape.channels * shape.height * shape.width;
-  while (state.images < count) {
-    await store.append(await drawBatch(), imageBytes);
+    if (batch < missing) await store.append(bytes, imageBytes);
+    else await store.save(); // the images are enough: only the time was missing
   }
-  while (state.timedImages === 0) await drawBatch(); // not kept
-  await store.save();
   progress.finish();
 }

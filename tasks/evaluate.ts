@@ -242,6 +242,11 @@ function boundTable(results: readonly Result[]): string | undefined {
   return rows.length === 0 ? undefined : tableOf(rows, 2);
 }
 
+/** Four digits or more, without an exponent. */
+function inDigits(value: number): string {
+  return Math.abs(value) >= 1000 ? value.toFixed(0) : value.toPrecision(4);
+}
+
 /** One line per way to draw. */
 function scoreTable(results: readonly Result[]): string | undefined {
   const rows = results.flatMap(({ name, samples }) =>
@@ -253,9 +258,9 @@ function scoreTable(results: readonly Result[]): string | undefined {
         Run: name,
         Way: id,
         n: String(provenance.count),
-        [`${provenance.extractor.prefix}FID`]: frechet.value.toPrecision(4),
-        floor: frechet.floor!.toPrecision(4),
-        "KID×10³": (1000 * kernel.value).toFixed(2),
+        [`${provenance.extractor.prefix}FID`]: inDigits(frechet.value),
+        floor: inDigits(frechet.floor!),
+        "KID×10³": inDigits(1000 * kernel.value),
         P: precision.value.toFixed(3),
         R: recall.value.toFixed(3),
         D: density.value.toFixed(3),
@@ -269,24 +274,22 @@ function scoreTable(results: readonly Result[]): string | undefined {
 }
 
 /**
- * Evaluates and prints what it found. A run that fails does not keep the others from being evaluated.
+ * Evaluates runs. One that fails does not keep the others from being evaluated.
  *
  * @param parsed The command line.
+ * @param options Who is told, and asked.
+ * @throws {UsageError} If one of them is none, or there is one and it cannot be evaluated.
+ * @throws {Interrupted} If cancelled; what is found is in the runs.
  */
-export async function main(
-  { positionals, flags, given, json }: Parsed<typeof command.flags>,
-): Promise<void> {
-  useTuned();
-  const say = (text: string) => json ? undefined : console.error(text);
-  let interrupted = false;
-  using _ = onInterrupt(() => interrupted = true);
-  const options = {
-    ema: flags.ema,
-    dataDir: flags.dataDir,
-    say,
-    quiet: json,
-    isCancelled: () => interrupted,
-  };
+export async function evaluateRuns(
+  { positionals, flags, given }: Pick<Parsed, "positionals"> & {
+    flags: Flags;
+    given: ReadonlySet<string>;
+  },
+  { say, quiet, isCancelled }: Omit<SubjectOptions, "ema" | "dataDir">,
+): Promise<{ results: Result[]; failures: [path: string, error: unknown][] }> {
+  const { ema, dataDir } = flags;
+  const options = { ema, dataDir, say, quiet, isCancelled };
   const ways = waysOf(flags, given);
   const paths = positionals.map((path) => userPath(path));
   // What is wrong with any of them is told before the first takes long.
@@ -303,18 +306,38 @@ export async function main(
       say(`error: ${error instanceof Error ? error.message : error}`);
     }
   }
+  return { results, failures };
+}
+
+/**
+ * Evaluates runs and prints what it found.
+ *
+ * @param parsed The command line.
+ */
+export async function main(
+  parsed: Parsed<typeof command.flags>,
+): Promise<void> {
+  const { positionals, json } = parsed;
+  useTuned();
+  let interrupted = false;
+  using _ = onInterrupt(() => interrupted = true);
+  const { results, failures } = await evaluateRuns(parsed, {
+    say: (text) => json ? undefined : console.error(text),
+    quiet: json,
+    isCancelled: () => interrupted,
+  });
   if (json) console.log(JSON.stringify(results));
   else {
     const tables = [boundTable(results), scoreTable(results)]
       .filter((table) => table !== undefined);
-    console.log(tables.join("\n\n"));
+    if (tables.length > 0) console.log(tables.join("\n\n"));
   }
   if (failures.length === 0) return;
   const Kind = failures.every(([, error]) => error instanceof UsageError)
     ? UsageError
     : Error;
   throw new Kind(
-    `Cannot evaluate ${failures.length} of ${paths.length} runs: ${
+    `Cannot evaluate ${failures.length} of ${positionals.length} runs: ${
       failures.map(([path]) => path).join(", ")
     }`,
   );

@@ -20,6 +20,7 @@ import {
   tensor,
 } from "../../mod.ts";
 import { assertClose } from "../_check.ts";
+import { parseCommand, UsageError } from "../../tasks/_cli.ts";
 import { resolveConfig } from "../../tasks/_config.ts";
 import { DdpmModel } from "../../tasks/_ddpm.ts";
 import {
@@ -33,6 +34,7 @@ import type { SampleScores } from "../../tasks/_evaluation.ts";
 import { likelihoodOf, trainingBound } from "../../tasks/_likelihood.ts";
 import { Subject } from "../../tasks/_subject.ts";
 import { shapeOf } from "../../tasks/_trainer.ts";
+import { command, evaluateRuns } from "../../tasks/evaluate.ts";
 import { inFolder, run, task, TINY as TINY_RUN } from "./_subprocess.ts";
 
 const DIGITS = loadDigits("test");
@@ -184,6 +186,16 @@ async function trainRuns(
 const DDPM = ["ddpm", ...TINY_RUN, "--steps", "3"];
 const FEW = ["--steps", "2", "--set", "sampleEvery=0"];
 
+/** Evaluates as a user does, in this process. */
+async function evaluate(args: readonly string[], isCancelled = () => false) {
+  const lines: string[] = [];
+  const { failures, results } = await evaluateRuns(
+    parseCommand(command, args),
+    { say: (line) => lines.push(line), quiet: true, isCancelled },
+  );
+  return { failures, results, said: lines.join("\n") };
+}
+
 async function readJson(path: string) {
   return JSON.parse(await Deno.readTextFile(path));
 }
@@ -255,21 +267,16 @@ Deno.test("evaluate scores what runs of all kinds draw, and says of what", async
     });
     await trainRuns(folder, { ddpm: DDPM });
     const count = 90, common = ["--count", `${count}`, "--bound-count", "20"];
-    const evaluate = async (names: string[], ...flags: string[]) => {
-      const runs = names.map((name) => `${folder}/${name}`);
-      const { code, err, out } = await run(
-        "evaluate",
-        ...[...runs, ...common, ...flags],
-      );
-      assert.equal(code, 0, err);
-      return { err, out };
-    };
+    const judge = async (name: string, ...flags: string[]) =>
+      (await evaluate([`${folder}/${name}`, ...common, ...flags])).said;
     const samplesOf = async (name: string): Promise<SampleScores[]> =>
       (await readJson(`${folder}/${name}/evaluation.json`)).samples;
 
-    const all = await evaluate(["vae", "gan"], "--timesteps", "4");
-    assert.match(all.out, /LeNet-FID +floor +KID×10³/);
-    assert.match(all.err, /gan: no likelihood, as GANs have none/);
+    const gan = await run("evaluate", `${folder}/gan`, ...common);
+    assert.equal(gan.code, 0, gan.err);
+    assert.match(gan.out, /^Run +Way +n +LeNet-FID +floor +KID×10³/);
+    assert.match(gan.err, /gan: no likelihood, as GANs have none/);
+    await judge("vae");
     const { likelihood: { test, train } } = await readJson(
       `${folder}/vae/evaluation.json`,
     );
@@ -286,8 +293,8 @@ Deno.test("evaluate scores what runs of all kinds draw, and says of what", async
     }
 
     const sweep = ["--sampler", "ddim", "--sweep-steps", "2,3", "--only"];
-    await evaluate(["ddpm"], ...sweep, "samples");
-    await evaluate(["vae"], "--gmm", "--components", "1", "--only", "samples");
+    await judge("ddpm", ...sweep, "samples");
+    await judge("vae", "--gmm", "--components", "1", "--only", "samples");
     const ids = async (name: string) =>
       (await samplesOf(name)).map(({ id }) => id);
     assert.deepEqual(await ids("ddpm"), ["ddim-2", "ddim-3"]);
@@ -334,15 +341,15 @@ Deno.test("evaluate scores what runs of all kinds draw, and says of what", async
     );
 
     const before = await Deno.readTextFile(`${folder}/ddpm/evaluation.json`);
-    const again = await evaluate(["ddpm"], ...sweep, "samples");
-    assert.match(again.err, /90 images by ddim are there/);
-    assert.match(again.err, /the scores of ddim-3 are there/);
+    const again = await judge("ddpm", ...sweep, "samples");
+    assert.match(again, /90 images by ddim are there/);
+    assert.match(again, /the scores of ddim-3 are there/);
     assert.equal(
       await Deno.readTextFile(`${folder}/ddpm/evaluation.json`),
       before,
     );
     const other = ["--sampling-steps", "2", "--features", "random"];
-    await evaluate(["ddpm"], "--sampler", "ddim", ...other);
+    await judge("ddpm", "--sampler", "ddim", ...other, "--only", "samples");
     const [kept, anew] = await samplesOf("ddpm");
     assert.deepEqual([kept, anew!.id], [three, "ddim-2"]);
     assert.equal(anew!.provenance.extractor.name, "random");
@@ -425,16 +432,19 @@ Deno.test("evaluate explains what it cannot evaluate", async () => {
       [["gan", "--against", "mnist-x"], /Unknown data set "mnist-x"/],
       [["gan", "--features", "lenet-x"], /There is no LeNet for x/],
     ];
-    const results = await Promise.all(
-      cases.map(([[name, ...args]]) =>
-        run("evaluate", `${folder}/${name}`, ...args)
-      ),
-    );
-    results.forEach(({ code, err }, i) => {
-      assert.equal(code, 2, `${cases[i]![0]}: ${err}`);
-      assert.match(err.replaceAll(/\s+/g, " "), cases[i]![1]);
-      assert.doesNotMatch(err, /^\s+at /m, "no stack trace");
-    });
+    for (const [[name, ...args], message] of cases) {
+      await assert.rejects(
+        () => evaluate([`${folder}/${name}`, ...args]),
+        (error: Error) => {
+          assert.ok(error instanceof UsageError, `${args}: ${error}`);
+          assert.match(error.message, message);
+          return true;
+        },
+      );
+    }
+    const printed = await run("evaluate", `${folder}/classifier`);
+    assert.equal(printed.code, 2);
+    assert.doesNotMatch(printed.err, /^\s+at /m, "no stack trace");
 
     const config = `${folder}/gan/config.yaml`;
     const text = await Deno.readTextFile(config);
@@ -442,8 +452,15 @@ Deno.test("evaluate explains what it cannot evaluate", async () => {
       config,
       text.replace(/dataChecksum: \S+/, "dataChecksum: other"),
     );
-    const changed = await run("evaluate", `${folder}/gan`);
-    assert.equal(changed.code, 2);
-    assert.match(changed.err, /training data differ .* was other/);
+    await assert.rejects(
+      () => evaluate([`${folder}/gan`]),
+      /training data differ .* was other/,
+    );
+    // A run that fails does not keep the others from being evaluated.
+    await trainRuns(folder, { other: ["gan", ...FEW] });
+    const both = ["gan", "other"].map((name) => `${folder}/${name}`);
+    const { failures, results } = await evaluate([...both, "--count", "20"]);
+    assert.deepEqual(failures.map(([path]) => path), [both[0]]);
+    assert.deepEqual(results.map(({ path }) => path), [both[1]]);
   });
 });
