@@ -98,6 +98,17 @@ export const TASKS = [
     ],
   },
   {
+    name: "reproduce",
+    summary:
+      "Trains and judges all models of a published comparison, and prints its table beside what was published",
+    examples: [
+      "deno task reproduce --list",
+      "deno task reproduce digits --budget 5m",
+      "deno task reproduce s004-mnist --budget 30m --data-dir /data",
+      "deno task reproduce s002-cats --as-published",
+    ],
+  },
+  {
     name: "fid",
     summary:
       "Compares two sets of images by FID and KID, beside what real images score",
