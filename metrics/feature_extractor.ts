@@ -38,6 +38,8 @@ export interface FeatureExtractor {
   readonly dimensions: number;
   /** Of the classes that the logits are of, by id; of networks that know them. */
   readonly classNames?: readonly string[];
+  /** Images that go through the network at once: fewer take as long; defaults to 64. */
+  readonly batchSize?: number;
   /** Share of test images whose class it finds, where known. */
   readonly accuracy?: number;
   /**

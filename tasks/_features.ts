@@ -4,7 +4,7 @@
  *
  * ```
  * CACHE/4f0c…/            by images, extractor, resize and version
- *   0-256.safetensors     from-count: features, logits and spatial of these images
+ *   0-512.safetensors     from-count: features, logits and spatial of these images
  * ```
  *
  * @module
@@ -25,8 +25,8 @@ import { join } from "./_path.ts";
 import { Progress } from "./_progress.ts";
 import { writeAtomic } from "./_run_folder.ts";
 
-/** Images between two looks at whether to go on: whole batches of every extractor. */
-const STEP = 64;
+/** Batches whose features are written at once. */
+const BATCHES = 8;
 
 /** Features of all images of a source, one row each. */
 export interface SourceFeatures {
@@ -47,7 +47,7 @@ export interface FeaturesOptions {
   quiet: boolean;
   /** Asked now and then. */
   isCancelled?: () => boolean;
-  /** Images whose features are written at once; defaults to 256. */
+  /** Images whose features are written at once; defaults to 8 batches of the extractor. */
   pieceSize?: number;
 }
 
@@ -84,7 +84,8 @@ export async function featuresOf(
   extractor: FeatureExtractor,
   options: FeaturesOptions,
 ): Promise<SourceFeatures> {
-  const { cache, quiet, isCancelled, pieceSize = 256 } = options;
+  const { cache, quiet, isCancelled } = options;
+  const { pieceSize = BATCHES * batchSizeOf(extractor) } = options;
   const folder = cache && join(cache, keyOf(source, extractor));
   if (folder !== undefined) await Deno.mkdir(folder, { recursive: true });
   using progress = new Progress({
@@ -123,6 +124,10 @@ export async function featuresOf(
       Math.max(...pieces.map(({ range }) => range[1])),
     ],
   };
+}
+
+function batchSizeOf({ batchSize = 64 }: FeatureExtractor): number {
+  return batchSize;
 }
 
 /** Name of the folder of some features: that of the same images in the same order is the same. */
@@ -164,9 +169,10 @@ async function extract(
   const images = await source.read(from, n);
   const size = images.length / n;
   const found: Partial<Record<typeof KINDS[number], Float32Array[]>> = {};
-  for (let first = 0; first < n; first += STEP) {
+  const step = batchSizeOf(extractor);
+  for (let first = 0; first < n; first += step) {
     onStep(first);
-    const some = images.subarray(first * size, (first + STEP) * size);
+    const some = images.subarray(first * size, (first + step) * size);
     const given = await extractor.extract(some, source.shape);
     for (const kind of KINDS) {
       const values = given[kind];

@@ -23,24 +23,21 @@ import { drawImages, drawingFlags } from "./_drawn.ts";
 import {
   extractorFlags,
   type ExtractorImages,
-  type ExtractorOptions,
   openExtractor,
 } from "./_extractors.ts";
 import { cacheFlag, featureCache, featuresOf } from "./_features.ts";
-import { fidScores, type Sample, sampleOf, type Score } from "./_fid_scores.ts";
-import { type Floor, floorOf, referenceOf } from "./_floor.ts";
+import { type FidResult, reportOf, type SideFacts } from "./_fid_report.ts";
+import { fidScores, type Sample, sampleOf } from "./_fid_scores.ts";
+import { floorOf, referenceOf } from "./_floor.ts";
 import { type ImageSource, pick } from "./_image_source.ts";
 import { writeAtomic } from "./_run_folder.ts";
 import { openSide, type Side, type StatisticsSide } from "./_sides.ts";
 import { taskInfo } from "./_tasks.ts";
-import { formatTable } from "./_text.ts";
 import { readCheckpoint } from "./_trainer.ts";
 import { useTuned } from "./_tuned.ts";
 
 /** Most images of each side, unless told otherwise. */
 const MOST = 10_000;
-/** Scores below are rounding of 0. */
-const ROUNDING = 1e-9;
 
 const { seed, dataDir, ...drawing } = drawingFlags;
 
@@ -157,14 +154,16 @@ function imagesOf(side: Exclude<Side, StatisticsSide>): ExtractorImages {
  */
 async function extractorFor(
   sides: readonly Side[],
-  flags: Flags,
-  options: ExtractorOptions,
+  { flags, quiet, say, warn }: Asked,
 ): Promise<FeatureExtractor> {
   const images = sides.flatMap((side) =>
     side.kind === "statistics" ? [] : [imagesOf(side)]
   );
   const known = images.find(({ dataset }) => dataset !== undefined);
-  const extractor = await openExtractor(flags, known ?? images[0]!, options);
+  const extractor = await openExtractor(flags, known ?? images[0]!, {
+    quiet,
+    say,
+  });
   for (const { shape } of images) {
     // No images at all: only whether it takes such is looked at.
     await asUsage(() => extractor.extract(new Uint8Array(), shape));
@@ -176,15 +175,13 @@ async function extractorFor(
     images.map(({ shape }) => `${shape.width}×${shape.height}`),
   );
   if (sizes.size > 1) {
-    options.say(
-      `warning: images are of different sizes: ${[...sizes].join(" and ")}`,
-    );
+    warn(`images are of different sizes: ${[...sizes].join(" and ")}`);
   }
   return extractor;
 }
 
-/** Name of a score of two files of statistics. */
-function nameOf([a, b]: readonly StatisticsSide[]): string {
+/** What stands before the name of the score of two files of statistics. */
+function prefixOf([a, b]: readonly StatisticsSide[]): string {
   const [ofA, ofB] = [a!, b!].map(({ statistics: { mean, extractor } }) =>
     extractor
       ? `${extractor.name} ${extractor.sha256} ${extractor.resize}`
@@ -203,62 +200,121 @@ function nameOf([a, b]: readonly StatisticsSide[]): string {
   return name === undefined || name === "inception" ? "" : `${name}-`;
 }
 
-/** The extractor as it is told apart. */
-function labelOf({ name, sha256, accuracy, resize }: FeatureExtractor): string {
-  const known = accuracy === undefined
-    ? ""
-    : `, accuracy ${(100 * accuracy).toFixed(2)} %`;
-  const way = resize === "none" ? "" : `, images resized as ${resize}`;
-  return `${name} ${sha256.slice(0, 8)}${known}${way}`;
+/** What `fid` is asked, and how it talks. */
+interface Asked {
+  readonly flags: Flags;
+  readonly given: ReadonlySet<string>;
+  readonly quiet: boolean;
+  readonly say: (text: string) => void;
+  readonly warn: (text: string) => void;
+  readonly isCancelled: () => boolean;
 }
 
-/** What is said of a side. */
-interface SideFacts {
-  name: string;
-  kind: Side["kind"];
-  /** Unknown of some statistics. */
-  count?: number;
-  checksum?: string;
-  /** Of runs: how images were drawn. */
-  id?: string;
+/** Compares two files of statistics. */
+async function compareFiles(files: readonly StatisticsSide[]) {
+  const [a, b] = files.map(({ name, kind, statistics }) => ({
+    name,
+    kind,
+    count: statistics.count,
+  }));
+  const [ofA, ofB] = files.map(({ statistics }) => ({ moments: statistics }));
+  return { scores: await fidScores(prefixOf(files), ofA!, ofB!), a: a!, b: b! };
 }
 
-function textOf({ name, count, id }: SideFacts, seed: number): string {
-  const way = id === undefined ? "" : ` by ${id}, seed ${seed}`;
-  return `${name}, ${count ?? "an unknown number of"} images${way}`;
+/** Compares images with images or statistics; of one side alone, there are no scores. */
+async function compareImages(sides: readonly Side[], asked: Asked) {
+  const { flags, given, say, warn } = asked;
+  const { seed } = flags;
+  const count = countOf(sides, flags);
+  for (const side of sides) {
+    if ("source" in side) side.source.warnings.forEach(warn);
+  }
+  const extractor = await extractorFor(sides, asked);
+  const { name, sha256, resize, prefix, dimensions, accuracy } = extractor;
+  const isPair = sides.length === 2;
+  const reference = isPair && flags.floor
+    ? await findReference(sides, flags)
+    : undefined;
+  if (isPair && count <= dimensions) {
+    warn(
+      `${count} images are no more than the ${dimensions} dimensions of the features, so that ${prefix}FID ` +
+        `is mostly bias: look at what is above the floor, and at ${prefix}KID`,
+    );
+  }
+
+  const known = new Map<string, ReturnType<typeof extract>>();
+  const extract = async (source: ImageSource) =>
+    sampleOf(
+      (await featuresOf(source, extractor, {
+        ...asked,
+        cache: featureCache(flags),
+      })).features,
+    );
+  const sample = (source: ImageSource) => {
+    const key = `${source.count} ${source.checksum}`;
+    const found = known.get(key) ?? extract(source);
+    known.set(key, found);
+    return found;
+  };
+  const samples: Sample[] = [], facts: SideFacts[] = [];
+  for (const side of sides) {
+    const { name, kind } = side;
+    if (side.kind === "statistics") {
+      samples.push({ moments: side.statistics });
+      facts.push({ name, kind, count: side.statistics.count });
+      continue;
+    }
+    const { source, id } = side.kind === "run"
+      ? await drawImages(side.subject, { flags, given }, count)
+      : { source: pick(side.source, count, seed), id: undefined };
+    samples.push(await sample(source));
+    facts.push({ name, kind, count, checksum: source.checksum, id });
+  }
+  const [a, b] = facts, [ofA, ofB] = samples;
+  const written = flags.saveStats === undefined
+    ? []
+    : [await saveStatistics(userPath(flags.saveStats), ofA!, extractor)];
+  if (isPair && a!.checksum !== undefined && a!.checksum === b!.checksum) {
+    warn("A and B are the same images");
+  }
+  const floor = reference && await floorOf(reference, count, seed, sample);
+  if (isPair) say(`Comparing ${dimensions} features …`);
+  return {
+    scores: isPair ? await fidScores(prefix, ofA!, ofB!, { floor, count }) : [],
+    a: a!,
+    b,
+    floor: floor && { of: floor.of, count: floor.count },
+    count,
+    extractor: { name, sha256, resize, dimensions, accuracy },
+    written,
+  };
 }
 
-function floorText(floor: Floor | undefined, count: number): string {
-  if (!floor) return "none";
-  const fewer = floor.count < count
-    ? ": fewer than are scored, for which it would be lower"
-    : "";
-  return `${floor.of}, ${floor.count} images each${fewer}`;
+/** Loads the images of the floor, before anything takes long. */
+async function findReference(sides: readonly Side[], flags: Flags) {
+  try {
+    return await referenceOf(sides, flags);
+  } catch (error) {
+    throw new UsageError(
+      `Cannot make the floor, and --no-floor does without: ${
+        (error as Error).message
+      }`,
+      { cause: error },
+    );
+  }
 }
 
-/** The scores, and below what they are of. */
-function report(
-  scores: readonly Score[],
-  facts: readonly (readonly string[])[],
-): string {
-  const digits = (value: number | undefined) =>
-    value === undefined
-      ? "–"
-      : Math.abs(value) < ROUNDING
-      ? "0"
-      : String(Number(value.toPrecision(4)));
-  const within = (value?: number, std?: number) =>
-    std ? `${digits(value)} ± ${digits(std)}` : digits(value);
-  const rows = scores.map((score) => [
-    score.name,
-    within(score.value, score.std),
-    within(score.floor, score.floorStd),
-    digits(score.aboveFloor),
-  ]);
-  const table = formatTable([["", "Score", "Floor", "Above it"], ...rows], {
-    right: [1, 2, 3],
-  });
-  return `${table}\n\n${formatTable(facts)}`;
+/** Writes a file, whose path it returns. */
+async function saveStatistics(
+  file: string,
+  { moments, features }: Sample,
+  extractor: FeatureExtractor,
+): Promise<string> {
+  const statistics = moments instanceof FeatureStatistics
+    ? moments
+    : new FeatureStatistics(extractor.dimensions).add(features!);
+  await writeAtomic(file, statisticsBytes(statistics, extractor));
+  return file;
 }
 
 /**
@@ -275,130 +331,44 @@ export async function main(
       "Missing <b>: what to compare with, unless --save-stats writes statistics of <a> alone",
     );
   }
-  const say = (text: string) => json ? undefined : console.error(text);
   let interrupted = false;
   using _ = onInterrupt(() => interrupted = true);
-  const isCancelled = () => interrupted;
-  const { ema, skipBad } = flags;
+  const warnings: string[] = [];
+  const say = (text: string) => json ? undefined : console.error(text);
+  const asked: Asked = {
+    flags,
+    given,
+    quiet: json,
+    say,
+    warn(text) {
+      warnings.push(text);
+      say(`warning: ${text}`);
+    },
+    isCancelled: () => interrupted,
+  };
   const cache = featureCache(flags);
-  const options = { quiet: json, say, isCancelled };
   const sides: Side[] = [];
   for (const word of positionals) {
-    sides.push(
-      await openSide(word, {
-        ...options,
-        ema,
-        skipBad,
-        cache,
-        dataDir: flags.dataDir,
-      }),
-    );
+    sides.push(await openSide(word, { ...flags, ...asked, cache }));
   }
   checkDrawing(sides, given);
-  const files = sides.filter((side) => side.kind === "statistics");
   if (sides[0]!.kind === "statistics" && flags.saveStats !== undefined) {
     throw new UsageError(
       `--save-stats writes statistics of images: ${sides[0]!.name} has none`,
     );
   }
-  if (files.length === 2) {
-    const [a, b] = files.map(({ statistics }) => ({ moments: statistics }));
-    const scores = await fidScores(nameOf(files), a!, b!);
-    const facts = files.map(({ name, statistics: { count } }, i) => [
-      "AB"[i]!,
-      textOf({ name, kind: "statistics", count }, flags.seed),
-    ]);
-    console.log(json ? JSON.stringify({ scores }) : report(scores, facts));
-    return;
-  }
-
-  const count = countOf(sides, flags);
-  for (const side of sides) {
-    if (side.kind === "run" || side.kind === "statistics") continue;
-    for (const warning of side.source.warnings) say(`warning: ${warning}`);
-  }
-  const extractor = await extractorFor(sides, flags, options);
-  const reference = sides.length === 2 && flags.floor
-    ? await referenceOf(sides, flags)
-    : undefined;
-  const { name, sha256, resize, prefix, dimensions, accuracy } = extractor;
-  if (count <= dimensions) {
-    say(
-      `warning: ${count} images are no more than the ${dimensions} dimensions of the features, so that ` +
-        `${prefix}FID is mostly bias: look at what is above the floor, and at ${prefix}KID`,
-    );
-  }
-
-  const known = new Map<string, Promise<ReturnType<typeof sampleOf>>>();
-  const sample = (source: ImageSource) => {
-    const key = `${source.count} ${source.checksum}`;
-    const found = known.get(key) ??
-      featuresOf(source, extractor, { ...options, cache })
-        .then(({ features }) => sampleOf(features));
-    known.set(key, found);
-    return found;
-  };
-  const samples: Sample[] = [], about: SideFacts[] = [];
-  for (const side of sides) {
-    if (side.kind === "statistics") {
-      const { name, statistics } = side;
-      samples.push({ moments: statistics });
-      about.push({ name, kind: side.kind, count: statistics.count });
-      continue;
-    }
-    const { source, id } = side.kind === "run"
-      ? await drawImages(side.subject, { flags, given }, count)
-      : { source: pick(side.source, count, flags.seed), id: undefined };
-    samples.push(await sample(source));
-    const { name, kind } = side, { checksum } = source;
-    about.push({ name, kind, count, checksum, id });
-  }
-  const [a, b] = samples;
-  const [aboutA, aboutB] = about;
-  const written: string[] = [];
-  if (flags.saveStats !== undefined) {
-    const file = userPath(flags.saveStats);
-    const statistics = new FeatureStatistics(dimensions).add(a!.features!);
-    await writeAtomic(file, statisticsBytes(statistics, extractor));
-    written.push(file);
-    say(`Wrote ${file}`);
-  }
-  const shared = {
-    count,
+  const files = sides.filter((side) => side.kind === "statistics");
+  const result: FidResult = {
     seed: flags.seed,
-    extractor: { name, sha256, resize, dimensions, accuracy },
-    written,
+    written: [],
+    warnings,
+    ...(files.length === 2
+      ? await compareFiles(files)
+      : await compareImages(sides, asked)),
   };
-  if (!b) {
-    if (json) console.log(JSON.stringify({ a: aboutA, ...shared }));
-    return;
-  }
-  if (aboutA!.checksum !== undefined && aboutA!.checksum === aboutB!.checksum) {
-    say("warning: A and B are the same images");
-  }
-  const floor = reference &&
-    await floorOf(reference, count, flags.seed, sample);
-  say(`Comparing ${dimensions} features …`);
-  const scores = await fidScores(prefix, a!, b, { floor, count });
-  if (json) {
-    const { of, count } = floor ?? {};
-    console.log(
-      JSON.stringify({
-        scores,
-        a: aboutA,
-        b: aboutB,
-        floor: floor && { of, count },
-        ...shared,
-      }),
-    );
-    return;
-  }
-  console.log(report(scores, [
-    ["A", textOf(aboutA!, flags.seed)],
-    ["B", textOf(aboutB!, flags.seed)],
-    ["Floor", floorText(floor, count)],
-    ["Features", labelOf(extractor)],
-  ]));
+  for (const file of result.written) say(`Wrote ${file}`);
+  if (json) console.log(JSON.stringify(result));
+  else if (result.b) console.log(reportOf(result));
 }
 
 if (import.meta.main) await runTask(command, main);

@@ -60,6 +60,7 @@ Deno.test("fid of the same images in a folder, a data set and a file is 0", asyn
       `${folder}/test`,
       "digits/test",
     );
+    assert.deepEqual(same.warnings, []);
     assert.equal(frechet.name, "LeNet-FID");
     assert.ok(Math.abs(frechet.value) < 1e-6, `${frechet.value}`);
     assert.ok(frechet.floor > 1);
