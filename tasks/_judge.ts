@@ -17,7 +17,7 @@ import {
   selectClasses,
 } from "../mod.ts";
 import { asUsage, UsageError } from "./_cli.ts";
-import { drawImages, type Drawn, type Way } from "./_drawn.ts";
+import { drawImages, type Drawn, SHOWN, type Way } from "./_drawn.ts";
 import {
   mergeEvaluation,
   type Provenance,
@@ -26,6 +26,7 @@ import {
 } from "./_evaluation.ts";
 import { type ExtractorFlags, openExtractor } from "./_extractors.ts";
 import { featureCache, featuresOf, type SourceFeatures } from "./_features.ts";
+import { saveGrid } from "./_images.ts";
 import {
   datasetSource,
   type ImageSource,
@@ -54,8 +55,8 @@ export interface JudgeFlags extends ExtractorFlags {
   dataDir?: string;
 }
 
-/** Which images are real, and which are chosen of more: the same for all runs. */
-const SEED = 0;
+/** Of the choice of images, where there are more: that of `fid` by default, the same for all runs. */
+const SEED = 1;
 /** Images that all scores can be computed of, if there are neighbours enough. */
 const LEAST = 4;
 /** Rows of features kept for the report. */
@@ -122,6 +123,7 @@ export class Judge {
     const own = await features(drawn.source);
     const reference = await this.#reference(choice, features, extractor);
     await keepFeatures(drawn, own, reference);
+    await drawReal(drawn, choice.real);
     say(`Scoring ${drawn.source.name} …`);
     const scores = await scoresOf(own, reference, {
       extractor,
@@ -321,6 +323,13 @@ function checkRange(
   if (2 * (high - low) < real[1] - real[0]) {
     say(`warning: ${text}: they are too pale to be scaled alike`);
   }
+}
+
+/** Draws real images beside the drawn ones, as many. */
+async function drawReal({ folder }: Drawn, real: ImageSource): Promise<void> {
+  const count = Math.min(SHOWN, real.count);
+  const images = await real.read(0, count);
+  await saveGrid(join(folder, "real.png"), images, { ...real.shape, count });
 }
 
 /** Keeps some features beside the images, for pictures of them. */

@@ -18,6 +18,7 @@ import {
   nearestDistances,
   type Points,
   predictedClasses,
+  squaredMmd,
 } from "../mod.ts";
 import type { Estimate, SampleScores } from "./_evaluation.ts";
 import type { SourceFeatures } from "./_features.ts";
@@ -35,6 +36,8 @@ export type Scores = Omit<SampleScores, "id" | "provenance" | "cost">;
 
 /** Parts of the images that each give an Inception score. */
 const SPLITS = 10;
+/** Images in each subset of the kernel distance. */
+const SUBSET = 1000;
 /** Most columns for which the bootstrap takes seconds. */
 const BOOTSTRAP_COLUMNS = 256;
 /** The first n rows. */
@@ -83,14 +86,15 @@ async function infinityOf(
   }
 }
 
-/** The kernel distance over subsets of at most half of the images, so that they differ. */
+/**
+ * The kernel distance of all images up to 1000, which is that of the usual subsets of 1000; of more, the mean
+ * over such. The spread is that of subsets of at most half of the images, so that they differ.
+ */
 export async function kernelOf(real: Points, drawn: Points): Promise<Estimate> {
-  const subsetSize = Math.min(
-    1000,
-    Math.max(2, Math.floor(real.shape[0]! / 2)),
-  );
+  const n = Math.min(real.shape[0]!, drawn.shape[0]!);
+  const subsetSize = Math.min(SUBSET, Math.max(2, Math.floor(n / 2)));
   const { mean, std } = await kernelDistance(real, drawn, { subsetSize });
-  return { value: mean, std };
+  return { value: n <= SUBSET ? await squaredMmd(real, drawn) : mean, std };
 }
 
 /** What scores compare two sets of images by, and what the real training images score. */

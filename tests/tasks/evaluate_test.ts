@@ -7,9 +7,11 @@ import assert from "node:assert/strict";
 import {
   cast,
   diffusionBitsPerDim,
+  frechetDistance,
   GaussianDiffusion,
   indexSelect,
   loadDigits,
+  manifoldMetrics,
   mul,
   normalize,
   parseSafetensors,
@@ -325,8 +327,11 @@ Deno.test("evaluate scores what runs of all kinds draw, and says of what", async
         const { tensors } = parseSafetensors(
           await Deno.readFile(`${kept}/features.safetensors`),
         );
-        assert.deepEqual(tensors.drawn!.shape, [count, 84]);
-        assert.deepEqual(tensors.real!.shape, [count, 84]);
+        const { real, drawn } = tensors;
+        assert.deepEqual(drawn!.shape, [count, 84]);
+        assert.equal(await frechetDistance(real!, drawn!), frechet.value);
+        const { recall } = await manifoldMetrics(real!, drawn!);
+        assert.equal(recall, scores.recall.value);
         assert.ok((await Deno.stat(`${kept}/grid.png`)).size > 100);
         // Classes that are asked for can be checked; others cannot.
         const told = scores.id.startsWith("gmm") || name === "gan";
