@@ -253,7 +253,9 @@ async function inspect(
   const listed = await listFiles(path);
   const seen: unknown[] = [await Deno.realPath(path), listed.others];
   for (const file of cache === undefined ? [] : listed.images) {
-    const { size, mtime } = await Deno.stat(join(path, file));
+    // Of a link that leads nowhere, which is told when it is read.
+    const stat = () => Deno.lstat(join(path, file));
+    const { size, mtime } = await Deno.stat(join(path, file)).catch(stat);
     seen.push([file, size, Number(mtime)]);
   }
   const key = createHash("sha256").update(JSON.stringify(seen)).digest("hex");
@@ -283,7 +285,9 @@ async function inspect(
     quiet,
   });
   for (let first = 0; first < listed.images.length; first += CONCURRENCY) {
-    if (isCancelled?.()) throw new Interrupted("Interrupted");
+    if (isCancelled?.()) {
+      throw new Interrupted(`Interrupted: ${path} was not checked`);
+    }
     const group = listed.images.slice(first, first + CONCURRENCY);
     const decoded = await Promise.allSettled(
       group.map((file) => decodeImage(sharp, join(path, file))),

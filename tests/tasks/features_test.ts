@@ -81,8 +81,9 @@ Deno.test("folderSource() reads what saveImages() wrote, and knows a folder by i
 
 Deno.test("folderSource() names what is wrong with a folder", async () => {
   await inFolder(async (folder) => {
+    const options = { ...QUIET, cache: `${folder}/.cache` };
     const open = (skipBad = false) =>
-      folderSource(folder, { ...QUIET, skipBad });
+      folderSource(folder, { ...options, skipBad });
     await assert.rejects(open, /no images in it \(\.avif/);
     await assert.rejects(
       folderSource(`${folder}/none`, QUIET),
@@ -92,14 +93,15 @@ Deno.test("folderSource() names what is wrong with a folder", async () => {
     await Deno.writeTextFile(`${folder}/notes.txt`, "no image");
     const whole = await Deno.readFile(`${folder}/00007.png`);
     await Deno.writeFile(`${folder}/00007.png`, whole.slice(0, 90));
+    await Deno.symlink(`${folder}/gone.png`, `${folder}/link.png`);
     await assert.rejects(open, {
       name: "UsageError",
       message:
-        /2 of 21 files.*notes\.txt \(not an image\), 00007\.png \(.*--skip-bad/,
+        /3 of 22 files.*notes\.txt \(not an image\), 00007\.png \(.*link\.png \(.*--skip-bad/,
     });
     const rest = await open(true);
     assert.equal(rest.count, 19);
-    assert.match(rest.warnings[0]!, /left out as 2 of 21/);
+    assert.match(rest.warnings[0]!, /left out as 3 of 22/);
     assert.match(rest.nameOf(7), /00008/);
 
     const sharp = await loadSharp();
