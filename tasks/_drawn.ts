@@ -6,6 +6,7 @@
  *   images.u8      bytes [N, C, H, W]
  *   drawing.json   how they were drawn, how many there are, and what they cost
  *   grid.png       the first 64
+ *   real.png       real images, as many
  * ```
  *
  * Images do not depend on each other, so what was interrupted goes on, and more of them may follow.
@@ -27,8 +28,8 @@ import type { Subject } from "./_subject.ts";
 
 /** Images drawn at once. Always whole batches, so that neither time nor rounding depends on the number. */
 const BATCH = 64;
-/** Images of the grid. */
-const SHOWN = 64;
+/** Images of a grid. */
+export const SHOWN = 64;
 /** Names of the files. */
 const IMAGES = "images.u8", STATE = "drawing.json";
 
