@@ -228,7 +228,7 @@ async function drawWith(
     ? await asUsage(() => resolveClasses(classNames, way.flags.class!, id))
     : classNames.map((_, id) => id);
   const classesFrom = (first: number, n: number) =>
-    generator.knowsClasses ? inTurn(n, wanted, first) : undefined;
+    generator.knowsClasses ? inTurn(n, wanted, { first }) : undefined;
 
   const store = await Store.open(run.file("evaluations", id), {
     version: denoise.version,

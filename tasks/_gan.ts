@@ -166,7 +166,7 @@ export interface GanSampleOptions {
   first?: number;
   /** Class ids, one per image; of a conditional network. */
   classes?: Int32Array<ArrayBuffer>;
-  /** Images on the way from each latent to the next, so many to a row of one class. */
+  /** Images on the way from each latent to another, so many to a row. */
   interpolate?: number;
   /** Called with the number of images so far. */
   onStep?: (done: number) => void;
@@ -439,15 +439,13 @@ export class GanModel implements Trainable<GanConfig> {
     const { G } = this.network;
     const latents = (n: number, row: number) =>
       new Rng(seed, STREAM.samples).normalRows([n, G.latent], row);
-    const classes = options.classes?.map((_, i, all) =>
-      all[way ? Math.floor(i / way) : i]!
-    );
     const { channels, height, width } = this.shape;
     const size = channels * height * width;
     const bytes = new Uint8Array(count * size);
     for (let from = 0; from < count; from += SAMPLE_BATCH) {
       const n = Math.min(SAMPLE_BATCH, count - from);
-      const y = classes && tensor(classes.slice(from, from + n));
+      const y = options.classes &&
+        tensor(options.classes.slice(from, from + n));
       const images = await scope(async () => {
         const z = way
           ? await between(latents, { from: first + from, n, way })

@@ -139,14 +139,14 @@ export function defineGenerator<const F extends Flags>(
   return kind;
 }
 
-/** Classes of `count` images from number `first` on: the wanted ones in turn. */
+/** Classes of `count` images from number `first` on: the wanted ones in turn, each for a `row` of images. */
 export function inTurn(
   count: number,
   wanted: readonly number[],
-  first = 0,
+  { first = 0, row = 1 } = {},
 ): Int32Array<ArrayBuffer> {
   return Int32Array.from(
     { length: count },
-    (_, i) => wanted[(first + i) % wanted.length]!,
+    (_, i) => wanted[Math.floor((first + i) / row) % wanted.length]!,
   );
 }

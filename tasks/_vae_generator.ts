@@ -264,14 +264,10 @@ export const vaeGenerator = defineGenerator({
       flops: () => model.drawingFlops(),
       async generate(options) {
         const { count, isCancelled, onStep, first = 0 } = options;
-        const row = flags.interpolate ?? 1; // images of one class
-        const byRow = options.classes?.map((_, i, all) =>
-          all[Math.floor(i / row)]!
-        );
         const pieces: Uint8Array[] = [];
         for (let from = 0; from < count; from += BATCH) {
           const n = Math.min(BATCH, count - from);
-          const classes = byRow?.slice(from, from + n);
+          const classes = options.classes?.slice(from, from + n);
           pieces.push(
             await scope(async () => {
               const part = { ...options, count: n, first: first + from };

@@ -83,7 +83,9 @@ export async function main(
     count,
     seed,
     first,
-    classes: generator.knowsClasses ? inTurn(count, wanted) : undefined,
+    classes: generator.knowsClasses
+      ? inTurn(count, wanted, { first, row: flags.interpolate })
+      : undefined,
     isCancelled: () => interrupted,
     onStep: (done) => progress.update(done),
   });

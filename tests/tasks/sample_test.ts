@@ -4,6 +4,7 @@
  * @module
  */
 import { deepEqual, doesNotMatch, equal, match } from "node:assert/strict";
+import { inTurn } from "../../tasks/_generator.ts";
 import { readPixels } from "../../tasks/_images.ts";
 import { inFolder, run, TINY } from "./_subprocess.ts";
 
@@ -121,6 +122,15 @@ Deno.test("sample refuses what the run cannot do, and draws what it can", async 
       "00006.png",
     ]);
   });
+});
+
+Deno.test("classes are dealt by the number of the image, or of its row", () => {
+  const all = [3, 8, 5, 3, 8, 5, 3];
+  deepEqual([...inTurn(7, [3, 8, 5])], all);
+  deepEqual([...inTurn(4, [3, 8, 5], { first: 2 })], all.slice(2, 6));
+  const rows = [3, 3, 3, 8, 8, 8, 3];
+  deepEqual([...inTurn(7, [3, 8], { row: 3 })], rows);
+  deepEqual([...inTurn(3, [3, 8], { row: 3, first: 4 })], rows.slice(4));
 });
 
 Deno.test("train refuses an image that the network cannot halve, before it makes a run", async () => {
