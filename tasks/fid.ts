@@ -169,7 +169,12 @@ async function extractorFor(
     await asUsage(() => extractor.extract(new Uint8Array(), shape));
   }
   for (const side of sides) {
-    if (side.kind === "statistics") side.check(extractor);
+    if (side.kind !== "statistics") continue;
+    side.check(extractor);
+    if (side.statistics.extractor) continue;
+    warn(
+      `${side.name} does not say what made its features: they are taken for those of ${extractor.name}`,
+    );
   }
   const sizes = new Set(
     images.map(({ shape }) => `${shape.width}×${shape.height}`),

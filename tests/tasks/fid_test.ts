@@ -10,6 +10,7 @@ import {
   lenetExtractor,
   loadDigits,
   parseStatistics,
+  statisticsBytes,
   takeImages,
 } from "../../mod.ts";
 import { npyBytes } from "../../tensor/npy.ts";
@@ -97,6 +98,11 @@ Deno.test("fid of the same images in a folder, a data set and a file is 0", asyn
     assert.equal(scores.length, 1); // no kernel distance without features
     assert.ok(Math.abs(scores[0].value) < 1e-6);
     assert.match((await fid(file, file)).out, /lenet-digits-FID +0 /);
+    const foreign = `${folder}/foreign.npz`; // as other tools write them
+    await Deno.writeFile(foreign, statisticsBytes(stored));
+    const { warnings, scores: [score] } = await scored(foreign, "digits/test");
+    assert.equal(score.value, scores[0].value);
+    assert.match(warnings[0], /does not say what made its features/);
     await assertRefused(
       [`${folder}/test`, file, "--features", "random"],
       /256 dimensions: the statistics have 84/,
