@@ -6,7 +6,7 @@
 import denoise from "../deno.json" with { type: "json" };
 import { commandName } from "./_cli.ts";
 import { join } from "./_path.ts";
-import { type Grid, layOut } from "./_report_cells.ts";
+import { type Grid, layOut, wayOf } from "./_report_cells.ts";
 import { classFigures } from "./_report_classes.ts";
 import {
   entriesOf,
@@ -16,7 +16,12 @@ import {
   type Picture,
   type ReportRun,
 } from "./_report_data.ts";
-import { type Colors, colorsOf, type Figure } from "./_report_figures.ts";
+import {
+  type Colors,
+  colorsOf,
+  type Figure,
+  fileOf,
+} from "./_report_figures.ts";
 import { placesFigures } from "./_report_places.ts";
 import { sweepFigures } from "./_report_sweeps.ts";
 import { type Table, tablesOf } from "./_report_tables.ts";
@@ -39,6 +44,16 @@ export interface ReportTable extends Table {
   readonly settings: string;
 }
 
+/** Images, drawn or real. */
+export interface Sample extends Picture {
+  /** Name of the file, without extension. */
+  readonly file: string;
+  /** How they were drawn. */
+  readonly caption: string;
+  /** Missing for real ones. */
+  readonly run?: ReportRun;
+}
+
 /** What is written. */
 export interface Report {
   readonly title: string;
@@ -49,8 +64,8 @@ export interface Report {
   readonly entries: readonly Entry[];
   readonly colors: Colors;
   readonly tables: readonly ReportTable[];
-  /** Images of the entries that kept them. */
-  readonly samples: readonly (Picture & { readonly entry: Entry })[];
+  /** Images of each table: real ones, and those of entries. */
+  readonly samples: readonly Sample[];
   readonly sections: readonly Section[];
   /** Figures of the runs that have them. */
   readonly pictures: readonly {
@@ -85,14 +100,11 @@ export async function makeReport(
   const tables = tablesOf(entries, apart);
   await Deno.mkdir(out, { recursive: true });
   const colors = colorsOf(runs);
-  const samples = [];
-  for (const entry of entries) {
-    const bytes = await gridOf(entry);
-    if (bytes) samples.push({ entry, title: entry.label, bytes });
-  }
+  const samples: Sample[] = [];
   const places: Figure[] = [], sweeps: Figure[] = [];
   for (const [i, table] of tables.entries()) {
     const group = table.rows.flatMap((row) => row.entries);
+    samples.push(...await samplesOf(group, i));
     sweeps.push(...await sweepFigures(group, colors));
     const cache = join(out, `tsne-${i + 1}.json`);
     places.push(...await placesFigures(group, colors, cache, quiet));
@@ -157,6 +169,36 @@ export async function makeReport(
       new Date().toISOString().slice(0, 10)
     }`,
   };
+}
+
+/** Images of a table's entries, as far as they were kept. */
+async function samplesOf(
+  entries: readonly Entry[],
+  table: number,
+): Promise<Sample[]> {
+  const samples: Sample[] = [];
+  for (const entry of entries) {
+    const real = samples.length === 0 && await gridOf(entry, "real");
+    if (real) {
+      samples.push({
+        file: fileOf("real", String(table + 1)),
+        title: "Real images",
+        caption: entry.scores.provenance.against,
+        bytes: real,
+      });
+    }
+    const drawn = await gridOf(entry, "drawn");
+    if (!drawn) continue;
+    const { run, scores: { id, provenance } } = entry;
+    samples.push({
+      run,
+      file: fileOf("samples", run.name, id),
+      title: run.name,
+      caption: [...wayOf(entry), `seed ${provenance.seed}`].join(", "),
+      bytes: drawn,
+    });
+  }
+  return samples;
 }
 
 /** `1 run`, `2 runs`. */

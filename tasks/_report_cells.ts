@@ -147,9 +147,9 @@ function cellsOf(
       : std === undefined
       ? ""
       : `± ${write(std)}`;
-    const note = kind === "run" ? column.note?.(entries[0]!) : undefined;
+    const note = kind === "run" ? column.note?.(entries[0]!) ?? "" : "";
     const text = kind === "floor" ? span(floors, write) : write(value);
-    const small = [range, note ?? ""].filter((part) => part !== "");
+    const small = [range, note.replace("-", "−")].filter((part) => part);
     return { ...estimate, text, small, mark: marks[i] };
   });
 }
@@ -174,14 +174,14 @@ function span(values: number[], write: (value: number) => string): string {
   return low === high ? low! : `${low} – ${high}`;
 }
 
-/** Digits after the point with which the smallest value of a column has three, from 1 to 3. */
+/** Digits after the point with which the smallest value of a column has three, at most 3. */
 function digitsOf(column: Column, estimates: Estimates): number {
   const sizes = estimates.flatMap((one) =>
     one?.value ? [Math.abs(one.value)] : []
   );
   const least = Math.min(...sizes) * (column.scale ?? 1);
   const wanted = 2 - Math.floor(Math.log10(least));
-  return column.digits ?? Math.min(3, Math.max(1, wanted));
+  return column.digits ?? Math.min(3, Math.max(least < 1000 ? 1 : 0, wanted));
 }
 
 /** Marks the best of what competes: runs, and means over seeds. */

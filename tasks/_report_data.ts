@@ -113,13 +113,16 @@ export interface Picture {
   readonly bytes: Uint8Array<ArrayBuffer>;
 }
 
-/** The images that an entry drew first; undefined if they were not kept. */
+/**
+ * The images that an entry drew first, or real ones it was compared with, as a PNG file; undefined if they
+ * were not kept.
+ */
 export async function gridOf(
   { run, scores }: Entry,
+  which: "drawn" | "real",
 ): Promise<Uint8Array<ArrayBuffer> | undefined> {
-  return await readOptional(
-    run.folder.file("evaluations", scores.id, "grid.png"),
-  );
+  const name = { drawn: "grid.png", real: "real.png" }[which];
+  return await readOptional(run.folder.file("evaluations", scores.id, name));
 }
 
 /** Features of drawn and of real images, some of each: `[N, D]`. */

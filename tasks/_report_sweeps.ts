@@ -133,7 +133,9 @@ function sweepSvg(
     x: {
       field: "x",
       type: "quantitative",
-      scale: options.logX ? { type: "log" } : { zero: false, padding: 12 },
+      scale: options.logX
+        ? { type: "log", nice: false, padding: 12 }
+        : { zero: false, padding: 12 },
       axis: {
         title: options.xTitle,
         format: "~g",

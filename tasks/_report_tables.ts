@@ -31,9 +31,9 @@ const ASPECTS: readonly (readonly [
   of: (scores: SampleScores) => string | number,
 ])[] = [
   ["n", ({ provenance }) => provenance.count],
-  ["the real images", ({ provenance }) => provenance.against],
+  ["the set of real images", ({ provenance }) => provenance.against],
   [
-    "the sha256 of the real images",
+    "the real images' sha256",
     ({ provenance }) => provenance.checksum.slice(0, 12),
   ],
   ["the extractor", ({ provenance }) => provenance.extractor.name],

@@ -14,11 +14,6 @@ export function arrowOf({ better }: Column): string {
   return { lower: "↓", higher: "↑", none: "" }[better ?? "none"];
 }
 
-/** Name of the file of an entry's images. */
-export function samplesFile({ entry }: Report["samples"][number]): string {
-  return fileOf("samples", entry.run.name, entry.scores.id);
-}
-
 /** Name of the file of a run's figure. */
 export function pictureFile(run: string, index: number): string {
   return fileOf("run", run, String(index + 1));
@@ -76,11 +71,8 @@ export function markdownOf(report: Report): string {
     "Bold is the best of a column. Below the rows, the floor: training images against the same real images.",
   );
   if (report.samples.length > 0) parts.push("## Samples");
-  for (const sample of report.samples) {
-    parts.push(
-      `### ${plain(sample.title)}`,
-      image(`Samples of ${sample.title}`, samplesFile(sample)),
-    );
+  for (const { title, caption, file } of report.samples) {
+    parts.push(`### ${plain(title)}`, caption, image(title, file));
   }
   for (const { title, text, figures } of report.sections) {
     parts.push(`## ${title}`, text);

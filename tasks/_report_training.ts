@@ -5,7 +5,7 @@
  */
 import { type Curve, curvesSvg } from "./_plots.ts";
 import type { ReportRun } from "./_report_data.ts";
-import { type Colors, type Figure, SIZE } from "./_report_figures.ts";
+import { type Colors, type Figure, fileOf, SIZE } from "./_report_figures.ts";
 import { groupBy } from "./_report_tables.ts";
 import type { MetricsLine } from "./_run_folder.ts";
 
@@ -19,42 +19,46 @@ interface Quantity {
   readonly keys: readonly string[];
 }
 
-const BOUNDS: readonly Quantity[] = [
-  {
-    file: "bits-per-dim",
-    title: "Likelihood bound",
-    yTitle: "Bits/dim",
-    caption: "Solid: test images; dashed: training images.",
-    keys: ["bits_per_dim_test", "bits_per_dim_train"],
-  },
-  {
-    file: "elbo",
-    title: "ELBO",
-    yTitle: "ELBO (nats/image)",
-    caption:
-      "Solid: test images; dashed: training images. Bounds of likelihoods of different kinds do not compare.",
-    keys: ["elbo_test", "elbo_train"],
-  },
-];
+const SPLITS = "Solid: test images; dashed: training images.";
 
 /** Charts of bounds and losses, each over steps and over seconds. */
 export async function trainingFigures(
   runs: readonly ReportRun[],
   colors: Colors,
 ): Promise<Figure[]> {
-  const figures: Figure[] = [];
-  for (const quantity of BOUNDS) {
-    figures.push(...await overTraining(runs, quantity, colors, 0));
-  }
-  for (const alike of groupBy(runs, (run) => String(run.config.model))) {
-    const { model } = alike[0].config;
+  const figures = await overTraining(
+    runs.filter(boundsCompare),
+    {
+      file: "bits-per-dim",
+      title: "Likelihood bound",
+      yTitle: "Bits/dim",
+      caption: SPLITS,
+      keys: ["bits_per_dim_test", "bits_per_dim_train"],
+    },
+    colors,
+    0,
+  );
+  for (const alike of groupBy(runs, kindOf)) {
+    const kind = kindOf(alike[0]);
     const isGan = alike.some(({ metrics }) =>
       metrics.some((line) => "generator_loss" in line)
     );
     figures.push(
+      ...await overTraining(
+        alike,
+        {
+          file: fileOf("elbo", kind),
+          title: `ELBO, ${kind}`,
+          yTitle: "ELBO (nats/image)",
+          caption: SPLITS,
+          keys: ["elbo_test", "elbo_train"],
+        },
+        colors,
+        0,
+      ),
       ...await overTraining(alike, {
-        file: `loss-${model}`,
-        title: `Training loss, ${model}`,
+        file: fileOf("loss", kind),
+        title: `Training loss, ${kind}`,
         yTitle: "Loss",
         ...(isGan
           ? {
@@ -66,6 +70,21 @@ export async function trainingFigures(
     );
   }
   return figures;
+}
+
+/** What runs must have in common for their losses to compare: `vae bernoulli`. */
+function kindOf({ config }: ReportRun): string {
+  const { model, likelihood, loss } = config as {
+    model: string;
+    likelihood?: { type: string };
+    loss?: { type: string };
+  };
+  return [model, likelihood?.type ?? loss?.type].filter(Boolean).join(" ");
+}
+
+/** Whether the likelihood of a run is of 8-bit images, so that bits/dim compare. */
+function boundsCompare({ evaluation: { likelihood } }: ReportRun): boolean {
+  return likelihood?.test?.comparable !== false;
 }
 
 async function overTraining(
@@ -101,7 +120,7 @@ async function overTraining(
     legend: "bottom" as const,
   };
   const [unit, length] = unitOf(
-    Math.max(...over((_, seconds) => seconds).flatMap(({ steps }) => steps)),
+    Math.max(...runs.map((run) => secondsOf(run).at(-1) ?? 0)),
   );
   return [
     {

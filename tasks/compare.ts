@@ -15,13 +15,7 @@ import { svgToPng } from "./_plots.ts";
 import { makeReport, type Report } from "./_report.ts";
 import { readOptional, readRuns } from "./_report_data.ts";
 import { GENERATOR, pageOf } from "./_report_page.ts";
-import {
-  csvOf,
-  markdownOf,
-  pictureFile,
-  recordsOf,
-  samplesFile,
-} from "./_report_text.ts";
+import { csvOf, markdownOf, pictureFile, recordsOf } from "./_report_text.ts";
 import { writeAtomic } from "./_run_folder.ts";
 import { taskInfo } from "./_tasks.ts";
 import { formatTable } from "./_text.ts";
@@ -104,8 +98,8 @@ async function checkFolder(out: string): Promise<void> {
 async function writeImages(report: Report, folder: string): Promise<void> {
   const write = (name: string, data: string | Uint8Array) =>
     writeAtomic(join(folder, name), data);
-  for (const sample of report.samples) {
-    await write(`${samplesFile(sample)}.png`, sample.bytes);
+  for (const { file, bytes } of report.samples) {
+    await write(`${file}.png`, bytes);
   }
   for (const { file, svg } of report.sections.flatMap((s) => s.figures)) {
     await write(`${file}.svg`, svg);

@@ -138,6 +138,7 @@ export async function writeRun(folder: string, parts: RunParts): Promise<void> {
     const shape = { channels: 1, height: 8, width: 8 };
     const bytes = Uint8Array.from({ length: 16 * 64 }, (_, i) => (7 * i) % 256);
     await saveGrid(`${drawn}/grid.png`, bytes, shape);
+    await saveGrid(`${drawn}/real.png`, bytes, shape);
     const features = (phase: number) => ({
       dtype: "f32" as const,
       shape: [20, 4],

@@ -150,7 +150,7 @@ Deno.test("tablesOf() says by run what is not comparable, and why", () =>
       match(lines[0]!, /2 have n = 500 against mnist\/test, but$/);
       deepEqual(lines.slice(1, -1), [
         "  fewer: n is 100, not 500",
-        "  others: the real images is fashion/test, not mnist/test; the sha256 of the real images is 777777777777, not 0f0f0f0f0f0f; k of the nearest neighbours is 3, not 5",
+        "  others: the set of real images is fashion/test, not mnist/test; the real images' sha256 is 777777777777, not 0f0f0f0f0f0f; k of the nearest neighbours is 3, not 5",
         "  weights: the extractor's sha256 is b6b6b6b6b6b6, not a5a5a5a5a5a5",
         "  resized: the resize is clean-fid, not none",
         "  pale: the range of bytes is 127 to 255, not 0 to 255",
@@ -273,7 +273,8 @@ Deno.test("makeReport() draws what the runs hold, and fits t-SNE once", () =>
     const runs = await runsOf(folder, MIXED);
     const options = { apart: false, out: `${folder}/out`, quiet: true };
     const report = await makeReport(runs, options);
-    equal(report.samples.length, 8);
+    equal(report.samples.length, 1 + 8);
+    equal(report.samples[0]!.title, "Real images");
     deepEqual(
       report.sections.map(({ id, figures }) => [id, figures.length]),
       [
@@ -315,7 +316,7 @@ Deno.test("pageOf() holds all it needs and escapes names", () =>
     ok(!/https?:/.test(page));
     ok(!/<(script|link|iframe)\b/.test(page));
     const images = Array.from(page.matchAll(/<img[^>]*? src="([^"]*)"/g));
-    equal(images.length, 8);
+    equal(images.length, 9);
     for (const [, url] of images) match(url!, /^data:image\/png;base64,/);
     match(page, /<title>A &#60;b&#62;title&#60;\/b&#62;<\/title>/);
     ok(page.includes("gan &#60;1&#62;") && !page.includes("gan <1>"));
@@ -436,7 +437,7 @@ Deno.test({
           deepEqual(seen, {
             rows: 10,
             overflow: 0,
-            images: 8,
+            images: 9,
             broken: 0,
             charts: 26,
             scrolls: true,
