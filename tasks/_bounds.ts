@@ -40,14 +40,11 @@ export interface BoundOptions {
 /** Timesteps that are visited unless told otherwise. */
 const TIMESTEPS = 50;
 
+/** A bound, and what it consists of. */
+type Terms = Bound & Record<string, unknown>;
+
 /** A bound with all that `evaluation.json` says of it. */
-export type BoundRecord =
-  & Bound
-  & { checksum: string }
-  & Record<
-    string,
-    unknown
-  >;
+export type BoundRecord = Terms & { checksum: string };
 
 /** A model whose likelihood is bounded. */
 interface Bounded {
@@ -56,18 +53,18 @@ interface Bounded {
   /** Steps of which progress tells. */
   steps(dataset: Dataset): number;
   /** Undefined if cancelled. */
-  bound(dataset: Dataset, onStep: () => void): Promise<Bound | undefined>;
+  bound(dataset: Dataset, onStep: () => void): Promise<Terms | undefined>;
   /** Draws what was found. */
   draw?(found: ReadonlyMap<Split, BoundRecord>): Promise<void>;
   dispose(): void;
 }
 
 /** Sums of the terms that have names, and the terms. */
-function recordOf(found: DiffusionLikelihood): Bound {
+function recordOf(found: DiffusionLikelihood): Terms {
   const { t, spans, terms, x0Mse, epsMse, prior, total } = found;
   const decoder = terms[0]!;
   const curve = rateDistortion(found);
-  const record = {
+  return {
     images: found.perImage.length,
     comparable: true,
     bitsPerDim: total,
@@ -87,7 +84,6 @@ function recordOf(found: DiffusionLikelihood): Bound {
       rmse: curve.map(({ rmse }) => rmse),
     },
   };
-  return record;
 }
 
 /** Draws the terms of the bound of a diffusion model. */
@@ -183,19 +179,14 @@ function ofVae(subject: Subject, { boundCount: count }: BoundOptions): Bounded {
 
 /** The model, or why its likelihood has no bound. */
 function boundedOf(subject: Subject, options: BoundOptions): Bounded | string {
-  switch (subject.kind) {
-    case "ddpm":
-      // Of latents it would be another.
-      return "latent" in subject.config && subject.config.latent !== undefined
-        ? "it models latents, whose likelihood is not that of images"
-        : ofDiffusion(subject, options);
-    case "vae":
-      return ofVae(subject, options);
-    case "joint":
-      return "it models latents, whose likelihood is not that of images";
-    case "gan":
-      return "GANs have none";
-  }
+  const { kind, config } = subject;
+  if (kind === "gan") return "GANs have none";
+  if (kind === "vae") return ofVae(subject, options);
+  const isLatent = kind === "joint" ||
+    "latent" in config && config.latent !== undefined;
+  return isLatent
+    ? "it models latents, whose likelihood is not that of images"
+    : ofDiffusion(subject, options);
 }
 
 /** The images to evaluate on, by split. */
@@ -291,7 +282,11 @@ async function boundOf(
   });
   let done = 0;
   const bound = await bounded.bound(dataset, () => progress.update(++done));
-  if (!bound) throw new Interrupted("Interrupted");
+  if (!bound) {
+    throw new Interrupted(
+      "Interrupted: what was found before is kept, and the same command goes on from there",
+    );
+  }
   const value = bound.bitsPerDim ?? bound.elboNats!;
   if (!Number.isFinite(value)) {
     throw new Error(

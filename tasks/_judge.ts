@@ -39,7 +39,7 @@ import { join } from "./_path.ts";
 import { type RunFolder, writeAtomic } from "./_run_folder.ts";
 import { type Reference, scoresOf } from "./_scores.ts";
 import type { Subject } from "./_subject.ts";
-import { readCheckpoint, shapeOf } from "./_trainer.ts";
+import { shapeOf } from "./_trainer.ts";
 
 /** Flags that say how images are judged. */
 export interface JudgeFlags extends ExtractorFlags {
@@ -142,9 +142,8 @@ export class Judge {
    * @throws {UsageError} If there are too few, or they are of another shape.
    */
   async #choose(subject: Subject, way: Way): Promise<Choice> {
-    const { run, checkpoint, options: { say, quiet } } = subject;
+    const { run, shape, options: { say, quiet } } = subject;
     const { count, against, trainCount, nearestK } = this.#flags;
-    const { shape } = readCheckpoint(checkpoint.bytes, checkpoint.path);
     const train = await subject.train();
     let real: Dataset, known = train;
     if (against === undefined) {

@@ -12,7 +12,7 @@ import type { RunFacts } from "./_evaluation.ts";
 import { loadGan } from "./_gan.ts";
 import { MODELS } from "./_models.ts";
 import { RunFolder } from "./_run_folder.ts";
-import { readCheckpoint, type Trainable } from "./_trainer.ts";
+import { type DataShape, readCheckpoint, type Trainable } from "./_trainer.ts";
 import type { TrainingConfig } from "./_training_config.ts";
 import { loadVae } from "./_vae.ts";
 import { UsageError } from "./_cli.ts";
@@ -24,6 +24,10 @@ const LOADERS = {
   gan: loadGan,
   vae: loadVae,
 } as const;
+
+type Loaded<K extends keyof typeof LOADERS> = ReturnType<
+  typeof LOADERS[K]
+>["model"];
 
 /** What all parts of an evaluation are told. */
 export interface SubjectOptions {
@@ -47,6 +51,8 @@ export class Subject {
   /** Kind of the model. */
   readonly kind: keyof typeof LOADERS;
   readonly config: TrainingConfig;
+  /** Of its images. */
+  readonly shape: DataShape;
   /** Optimizer steps. */
   readonly step: number;
   /** Wall time of its training. */
@@ -62,7 +68,7 @@ export class Subject {
     options: SubjectOptions,
   ) {
     const { bytes, path } = checkpoint;
-    const { model, config, step, seconds } = readCheckpoint(bytes, path);
+    const { model, config, shape, step, seconds } = readCheckpoint(bytes, path);
     if (!(model in LOADERS)) {
       const hint = model === "autoencoder" ? ": deno task probe does" : "";
       throw new UsageError(
@@ -78,6 +84,7 @@ export class Subject {
       config,
       path,
     ) as unknown as TrainingConfig;
+    this.shape = shape;
     this.step = step;
     this.trainSeconds = seconds;
     this.#checksum = checksum;
@@ -95,14 +102,10 @@ export class Subject {
     return new Subject(run, checkpoint, dataChecksum, options);
   }
 
-  /** The model with the weights to evaluate. */
-  load<K extends Subject["kind"]>(
-    _kind: K,
-  ): ReturnType<typeof LOADERS[K]>["model"] {
+  /** The model, of its kind, with the weights to evaluate. */
+  load<K extends Subject["kind"]>(kind: K): Loaded<K> {
     const { checkpoint: { bytes, path }, options: { ema } } = this;
-    return LOADERS[this.kind](bytes, path, ema).model as ReturnType<
-      typeof LOADERS[K]
-    >["model"];
+    return LOADERS[kind](bytes, path, ema).model as Loaded<K>;
   }
 
   /** What is known whatever is drawn. */

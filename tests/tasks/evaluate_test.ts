@@ -24,7 +24,7 @@ import {
 import { assertClose } from "../_check.ts";
 import { parseCommand, UsageError } from "../../tasks/_cli.ts";
 import { resolveConfig } from "../../tasks/_config.ts";
-import { DdpmModel } from "../../tasks/_ddpm.ts";
+import { DdpmModel, type Drawing } from "../../tasks/_ddpm.ts";
 import {
   DDPM_EXCLUSIVE,
   DDPM_PRESET_PREFIX,
@@ -170,6 +170,24 @@ Deno.test("trainingBound() estimates both splits under the keys that are drawn",
   assert.ok(Object.values(found).every((bits) => bits > 0));
   assert.deepEqual(await trainingBound(it, data, () => false), found);
   assert.equal(await trainingBound(it, data, () => true), undefined);
+});
+
+Deno.test("DdpmModel.evaluations() counts what a sampler asks, guided steps twice", async () => {
+  const it = await model("conditional=true", "labelDropout=0.1");
+  const count = (drawing: Drawing) => it.evaluations(it.drawing(drawing));
+  assert.equal(count({ sampler: "ddim", steps: 7 }), 7);
+  assert.equal(count({ sampler: "ddpm" }), 20);
+  assert.equal(count({ sampler: "heun", steps: 5 }), 9, "the last is Euler's");
+  assert.equal(count({ sampler: "heun", steps: 5, guidance: 3 }), 18);
+  const ratios = it.levels(7, "even").map(({ alpha, sigma }) => sigma / alpha);
+  const guidanceInterval: [number, number] = [ratios[5]!, ratios[2]!];
+  assert.equal(
+    count({ sampler: "ddim", steps: 7, guidance: 3, guidanceInterval }),
+    7 + 3, // the lower end does not belong to the interval
+  );
+  const one = it.drawingFlops(it.drawing({ sampler: "ddim", steps: 1 }));
+  const ten = it.drawingFlops(it.drawing({ sampler: "dpmpp", steps: 10 }));
+  assert.ok(one > 0 && ten === 10 * one);
 });
 
 /** Trains runs below a folder, as a user does, two at a time. */
