@@ -41,7 +41,7 @@ export interface CurvesOptions {
   readonly smoothing?: number;
   /** Drawn below, on an axis of its own. */
   readonly learningRate?: Curve;
-  /** Where names of several curves stand. Default `right`. */
+  /** Where names stand: at the right those of several curves, at the bottom that of a single one too. Default `right`. */
   readonly legend?: "right" | "bottom";
   /** Of the drawing area, in pixels. Default 640. */
   readonly width?: number;
@@ -106,7 +106,7 @@ export function curvesSvg(
     type: "nominal",
     sort: null,
     scale: { domain: [...colors.keys()], range: [...colors.values()] },
-    legend: colors.size > 1
+    legend: colors.size > 1 || legend === "bottom"
       ? {
         title: null,
         symbolOpacity: 1,

@@ -196,7 +196,7 @@ function samplesOf({ samples, colors }: Report): Markup | undefined {
 <div class="figures samples">
 ${
     samples.map(({ run, title, caption, bytes }) =>
-      markup`<figure><figcaption><b>${
+      markup`<figure class="${run ? "" : "real"}"><figcaption><b>${
         run && swatch(run, colors)
       }${title}</b>${caption}</figcaption><img src="${
         dataUrl(bytes)

@@ -12,7 +12,7 @@ import { type Colors, type Figure, fileOf } from "./_report_figures.ts";
 import { writeAtomic } from "./_run_folder.ts";
 
 /** Most points of one entry, and of all together, as the time grows with the square of their number. */
-const POINTS = { each: 500, all: 2000 };
+const POINTS = { each: 500, all: 1500 };
 /** Steps of t-SNE. */
 const ITERATIONS = 1000;
 /** Of a chart, in pixels. */

@@ -119,8 +119,9 @@ async function overTraining(
     logY: spansDecade(bySteps),
     legend: "bottom" as const,
   };
+  const bySeconds = over((_, seconds) => seconds);
   const [unit, length] = unitOf(
-    Math.max(...runs.map((run) => secondsOf(run).at(-1) ?? 0)),
+    Math.max(...bySeconds.map(({ steps }) => steps.at(-1)!)),
   );
   return [
     {

@@ -77,6 +77,18 @@ Deno.test("curvesSvg() draws several curves with a legend, and the learning rate
   ok(svg.includes(">Learning rate</text>"));
 });
 
+Deno.test("curvesSvg() draws solid and dashed curves of one name in one colour", async () => {
+  const svg = await curvesSvg([
+    { ...loss, color: "#123456" },
+    { ...loss, values: [2, 2, 2, 2], color: "#123456", dashed: true },
+  ], { yTitle: "Loss", smoothing: 0, legend: "bottom" });
+  const paths = svg.match(/<path aria-label="[^"]*loss[^"]*"[^>]*>/g)!;
+  equal(lines(svg).length, 2);
+  equal(paths.filter((path) => path.includes('stroke="#123456"')).length, 2);
+  equal(paths.filter((path) => path.includes('dasharray="4,3"')).length, 1);
+  equal(svg.split(">loss</text>").length - 1, 1);
+});
+
 Deno.test("curvesSvg() thins long curves and survives what cannot be drawn", async () => {
   const steps = Array.from({ length: 25_000 }, (_, i) => i);
   const long = { name: "long", steps, values: steps.map(() => 1) };
