@@ -230,17 +230,24 @@ function verdictOf(
       is: measuredOf(found)[metric],
     };
   });
-  const compared = (a: number, b: number, writes: typeof write) =>
-    `${a < b ? "yes" : "no"}: ${writes(metric, a)} ${
-      a < b ? "<" : a > b ? ">" : "="
-    } ${writes(metric, b)}`;
+  const compared = (a: number, b: number, writes: typeof write) => {
+    if (a === b) return `equal: ${writes(metric, a)}`;
+    const [answer, sign] = a < b ? ["yes", "<"] : ["no", ">"];
+    return `${answer}: ${writes(metric, a)} ${sign} ${writes(metric, b)}`;
+  };
   const published = low!.was === undefined || high!.was === undefined
     ? "in words"
     : compared(low!.was, high!.was, writePublished);
   if (!low!.is || !high!.is) return { text, published, measured: NOTHING };
   const [a, b] = [low!.is, high!.is];
-  const isNoise = Math.abs(a.value - b.value) <
-    2 * Math.hypot(spreadOf(a), spreadOf(b));
+  const spreads = [[a, below], [b, above]] as const;
+  const spread = Math.hypot(
+    ...spreads.map(([estimate, name]) =>
+      spreadOf(metric, estimate, measured[name]!.scores.provenance.count)
+    ),
+  );
+  const isNoise = a.value !== b.value &&
+    Math.abs(a.value - b.value) < 2 * spread;
   return {
     text,
     published,
@@ -249,10 +256,17 @@ function verdictOf(
   };
 }
 
-/** Standard deviation of a score, as far as it is known. */
-function spreadOf({ std, interval }: Estimate): number {
+/** Standard deviation of a score of `n` images, as far as it is known. */
+function spreadOf(
+  metric: Metric,
+  { value, std, interval }: Estimate,
+  n: number,
+): number {
   if (std !== undefined) return std;
-  return interval ? (interval[1] - interval[0]) / (2 * 1.96) : 0;
+  if (interval) return (interval[1] - interval[0]) / (2 * 1.96);
+  // Shares of images, as if these fell independently.
+  const isShare = ["precision", "recall", "coverage"].includes(metric);
+  return isShare ? Math.sqrt(value * (1 - value) / n) : 0;
 }
 
 /** A table for the terminal. */

@@ -153,7 +153,7 @@ function bachelorProject(
         "Distance of the shares of classes from those of the test images, 0 to 1. Published counts are by another classifier, and of MNIST alone.",
       ],
       msPerImage: [
-        "Published for batches of 64 (VAE) or 16 (DDPM) on another machine.",
+        "Published times are of batches of different sizes (64 and 16), on another machine.",
       ],
     },
     claims: [
@@ -564,6 +564,29 @@ export const EXPERIMENTS: Readonly<Record<string, Experiment>> = {
     },
   }),
 };
+
+/**
+ * An experiment with some of its models alone.
+ *
+ * @param runs Keys of `runs`.
+ */
+export function withRuns(
+  experiment: Experiment,
+  runs: readonly string[],
+): Experiment {
+  const rows = experiment.rows.filter(({ run }) => runs.includes(run));
+  const names = rows.map(({ name }) => name);
+  return {
+    ...experiment,
+    rows,
+    runs: Object.fromEntries(
+      Object.entries(experiment.runs).filter(([name]) => runs.includes(name)),
+    ),
+    claims: experiment.claims.filter(({ below, above }) =>
+      names.includes(below) && names.includes(above)
+    ),
+  };
+}
 
 /** A VAE and a diffusion model, with the likelihood of 8-bit images in both. */
 function vaeAndDiffusion(

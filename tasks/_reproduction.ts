@@ -12,7 +12,7 @@
  * @module
  */
 import { loadDataset, parseSelector } from "../datasets/load.ts";
-import { commandName, UsageError } from "./_cli.ts";
+import { commandName, unknownValue, UsageError } from "./_cli.ts";
 import { readEvaluation } from "./_evaluation.ts";
 import {
   countOf,
@@ -27,7 +27,12 @@ import {
   type Findings,
   type Measured,
 } from "./_experiment_report.ts";
-import { type Experiment, EXPERIMENTS, type Row } from "./_experiments.ts";
+import {
+  type Experiment,
+  EXPERIMENTS,
+  type Row,
+  withRuns,
+} from "./_experiments.ts";
 import { join } from "./_path.ts";
 import { RunFolder, writeAtomic } from "./_run_folder.ts";
 import type { StepTime, StepTimeOptions } from "./_step_time.ts";
@@ -43,6 +48,8 @@ export interface ReproductionOptions {
   /** Seconds of training in all; default: as long as the presets say. */
   readonly budget?: number;
   readonly asPublished: boolean;
+  /** Keys of the experiment's runs. Default: all. */
+  readonly models?: readonly string[];
   /** Images of each row. Default: see `countOf`. */
   readonly count?: number;
   /** Of DDIM. Default: see `drawOf`. */
@@ -73,6 +80,7 @@ interface RowState extends Omit<Measured, "publishedImages"> {
 /** `reproduce.json`. */
 interface State {
   readonly experiment: string;
+  readonly models?: readonly string[];
   readonly budget?: number;
   readonly asPublished: boolean;
   /** By run. */
@@ -92,6 +100,9 @@ interface RealImages {
   readonly warnings: readonly string[];
 }
 
+/** What runs other tasks. */
+type Tasks = Pick<Subtasks, "run" | "ask">;
+
 /** An experiment under way. */
 export class Reproduction {
   readonly experiment: Experiment;
@@ -100,11 +111,12 @@ export class Reproduction {
   readonly #state: State;
 
   private constructor(
+    experiment: Experiment,
     options: ReproductionOptions,
     real: RealImages,
     state: State,
   ) {
-    this.experiment = EXPERIMENTS[options.name]!;
+    this.experiment = experiment;
     this.#options = options;
     this.#real = real;
     this.#state = state;
@@ -117,8 +129,15 @@ export class Reproduction {
    * @throws {Error} If images are missing, with the command that gets them.
    */
   static async open(options: ReproductionOptions): Promise<Reproduction> {
-    const { name, out, budget, asPublished, say } = options;
-    const experiment = EXPERIMENTS[name]!;
+    const { name, out, models, budget, asPublished, say } = options;
+    const whole = EXPERIMENTS[name]!;
+    const unknown = models?.find((model) => !(model in whole.runs));
+    if (unknown !== undefined) {
+      throw new UsageError(
+        unknownValue("model", unknown, Object.keys(whole.runs)),
+      );
+    }
+    const experiment = models ? withRuns(whole, models) : whole;
     if (asPublished && !experiment.asPublished) {
       throw new UsageError(
         `Cannot run ${name} with --as-published as there are no presets with defects of a publication`,
@@ -126,6 +145,7 @@ export class Reproduction {
     }
     const state: State = {
       experiment: name,
+      models,
       budget,
       asPublished,
       times: {},
@@ -149,7 +169,7 @@ export class Reproduction {
     }
     await Deno.mkdir(out, { recursive: true });
     if (before) say(`Going on in ${out}`);
-    return new Reproduction(options, real, before ?? state);
+    return new Reproduction(experiment, options, real, before ?? state);
   }
 
   /** A path in its folder. */
@@ -168,7 +188,7 @@ export class Reproduction {
   }
 
   /** Times the steps of every run and decides how many each takes; later starts keep to it. */
-  async plan(tasks: Subtasks): Promise<void> {
+  async plan(tasks: Tasks): Promise<void> {
     const { experiment } = this;
     const { budget = Infinity, dataDir, say } = this.#options;
     const { times, runs } = this.#state;
@@ -224,7 +244,7 @@ export class Reproduction {
   }
 
   /** Trains what is not trained yet. */
-  async train(tasks: Subtasks): Promise<void> {
+  async train(tasks: Tasks): Promise<void> {
     for (const [name, run] of Object.entries(this.#state.runs)) {
       if (run.done) continue;
       const folder = this.file("runs", name);
@@ -247,7 +267,7 @@ export class Reproduction {
   }
 
   /** Evaluates what is not evaluated yet, or was with other flags. */
-  async evaluate(tasks: Subtasks): Promise<void> {
+  async evaluate(tasks: Tasks): Promise<void> {
     const { experiment, count } = this;
     const { features } = this.#options;
     for (const row of experiment.rows) {
@@ -276,7 +296,7 @@ export class Reproduction {
   }
 
   /** Makes the report of all runs, unless it is of what they are. */
-  async compare(tasks: Subtasks): Promise<void> {
+  async compare(tasks: Tasks): Promise<void> {
     const of = Object.values(this.#state.rows).flatMap(({ args }) => args)
       .join(" ");
     if (this.#state.compared === of) return;
@@ -323,7 +343,19 @@ export class Reproduction {
       experiment,
       measured,
       setup: [`Measured here: ${how.join("; ")}`],
-      notes: this.#real.warnings,
+      notes: [
+        ...this.#real.warnings,
+        ...(budget !== undefined && experiment.asPublished
+          ? [
+            "What is measured here is of shorter trainings than published, by the shares below: no verdict on the publication.",
+          ]
+          : []),
+        ...(count <= extractor.dimensions
+          ? [
+            `${count} images are no more than the ${extractor.dimensions} features: compare Fréchet distances with their floor alone.`,
+          ]
+          : []),
+      ],
     };
   }
 
@@ -376,11 +408,15 @@ async function readState(path: string): Promise<State | undefined> {
 }
 
 /** What must stay as it is when a folder is gone on in. */
-function describe({ experiment, budget, asPublished }: State): string {
-  const time = budget === undefined
-    ? "without --budget"
-    : `with --budget ${budget}s`;
-  return `${experiment} ${asPublished ? "--as-published " : ""}${time}`;
+function describe(
+  { experiment, models, budget, asPublished }: State,
+): string {
+  return [
+    experiment,
+    ...(models ? [`--models ${models.join(",")}`] : []),
+    ...(asPublished ? ["--as-published"] : []),
+    budget === undefined ? "without --budget" : `with --budget ${budget}s`,
+  ].join(" ");
 }
 
 /** Looks for the images of all rows, and downloads none. */

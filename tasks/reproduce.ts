@@ -38,6 +38,11 @@ export const command = defineCommand({
   }],
   flags: {
     list: { type: "boolean", description: "List the experiments" },
+    models: {
+      type: "list",
+      description:
+        "Models to train, by the names of their runs, such as gan,vae (default: all)",
+    },
     budget: {
       type: "string",
       placeholder: "TIME",
@@ -93,7 +98,7 @@ async function open(
   say: (text: string) => void,
 ): Promise<Reproduction> {
   const { asPublished = false, count, samplingSteps, features } = flags;
-  const { budget, dataDir, out } = flags;
+  const { models, budget, dataDir, out } = flags;
   const folder = `runs/reproduce-${name}${asPublished ? "-as-published" : ""}`;
   return await Reproduction.open({
     name,
@@ -102,6 +107,7 @@ async function open(
       ? undefined
       : parseDuration("--budget", budget),
     asPublished,
+    models,
     count,
     samplingSteps,
     features,
@@ -139,14 +145,13 @@ function list(json: boolean): void {
   if (json) console.log(JSON.stringify(EXPERIMENTS));
   else {
     console.log(formatTable([
-      ["Experiment", "Models", "Rows", "What"],
-      ...all.map(([name, { runs, rows, title }]) => [
+      ["Experiment", "What", "Models"],
+      ...all.map(([name, { runs, title }]) => [
         name,
-        String(Object.keys(runs).length),
-        String(rows.length),
         title,
+        Object.keys(runs).join(","),
       ]),
-    ], { right: [1, 2] }));
+    ]));
   }
 }
 

@@ -4,10 +4,17 @@
  *
  * @module
  */
-import { deepEqual, equal, match, ok, throws } from "node:assert/strict";
+import {
+  deepEqual,
+  equal,
+  match,
+  ok,
+  rejects,
+  throws,
+} from "node:assert/strict";
 import { parseSelector } from "../../datasets/load.ts";
 import { listPresets, resolveConfig } from "../../tasks/_config.ts";
-import type { SampleScores } from "../../tasks/_evaluation.ts";
+import { mergeEvaluation, type SampleScores } from "../../tasks/_evaluation.ts";
 import {
   countOf,
   drawOf,
@@ -25,7 +32,10 @@ import {
 } from "../../tasks/_experiment_report.ts";
 import { EXPERIMENTS, type Metric } from "../../tasks/_experiments.ts";
 import { MODELS } from "../../tasks/_models.ts";
-import type { StepTime } from "../../tasks/_step_time.ts";
+import { Reproduction } from "../../tasks/_reproduction.ts";
+import { RunFolder } from "../../tasks/_run_folder.ts";
+import type { StepTime, StepTimeOptions } from "../../tasks/_step_time.ts";
+import type { TaskName } from "../../tasks/_tasks.ts";
 import { inFolder, run, task } from "./_subprocess.ts";
 
 /** Published numbers of one metric, by row. */
@@ -227,6 +237,7 @@ function measured(frechet: number, std = 0): Measured {
   return {
     scores: {
       provenance: {
+        count: 100,
         extractor: { name: "lenet", prefix: "LeNet-", sha256: "0".repeat(64) },
       },
       frechet: { value: frechet, std, floor: 3 },
@@ -279,25 +290,66 @@ Deno.test("a table shows both columns, what is void, floors, claims and caveats"
   }
 });
 
+Deno.test("a claim is told to hold, not to, to be equal, or to be within noise", () => {
+  const experiment = EXPERIMENTS["s004-mnist"]!;
+  const better = measured(4);
+  const { scores } = better;
+  const { verdicts } = reportOf({
+    name: "s004-mnist",
+    experiment,
+    measured: {
+      GAN: measured(5, 1),
+      VAE: measured(9),
+      "VAE + GMM": {
+        ...better,
+        scores: { ...scores, precision: { value: 0.6 }, recall: { value: 0 } },
+      },
+      DDPM: measured(4),
+    },
+    setup: [],
+    notes: [],
+  });
+  const found = Object.fromEntries(
+    verdicts.map(({ text, published, measured }) => [
+      text,
+      [published, measured],
+    ]),
+  );
+  deepEqual(found["The GAN is nearer to the data than the DDPM"], [
+    "yes: 4.482 < 16.180",
+    "no: 5.000 > 4.000, within noise",
+  ]);
+  // Of 100 images, shares of 0.5 and 0.6 are off by 0.05 each.
+  equal(
+    found["The mixture raises precision"]![1],
+    "yes: 0.500 < 0.600, within noise",
+  );
+  equal(found["The mixture lowers recall"]![1], "yes: 0.000 < 0.400");
+  equal(found["The DDPM draws slowest"]![1], "equal: 7.000");
+});
+
 Deno.test("reproduce explains bad input before any work", async () => {
   await inFolder(async (folder) => {
-    const [unknown, none, soon, published, missing, many, list] = await Promise
-      .all([
-        run("reproduce", "s002-cat"),
-        run("reproduce"),
-        run("reproduce", "digits", "--budget", "soon"),
-        run("reproduce", "digits", "--as-published"),
-        run(
-          "reproduce",
-          "s004-mnist",
-          "--data-dir",
-          folder,
-          "--out",
-          `${folder}/a`,
-        ),
-        run("reproduce", "digits", "--count", "298", "--out", `${folder}/b`),
-        run("reproduce", "--list"),
-      ]);
+    const [unknown, none, soon, published, missing, many, model, list] =
+      await Promise
+        .all([
+          run("reproduce", "s002-cat"),
+          run("reproduce"),
+          run("reproduce", "digits", "--budget", "soon"),
+          run("reproduce", "digits", "--as-published"),
+          run(
+            "reproduce",
+            "s004-mnist",
+            "--data-dir",
+            folder,
+            "--out",
+            `${folder}/a`,
+          ),
+          run("reproduce", "digits", "--count", "298", "--out", `${folder}/b`),
+          run("reproduce", "digits", "--models", "van"),
+          run("reproduce", "--list"),
+        ]);
+    match(model.err, /Unknown model "van": did you mean "(gan|vae)"/);
     match(
       unknown.err,
       /Unknown experiment "s002-cat": did you mean "s002-cats"/,
@@ -306,7 +358,7 @@ Deno.test("reproduce explains bad input before any work", async () => {
     match(soon.err, /--budget must be a duration, such as/);
     match(published.err, /Cannot run digits with --as-published/);
     match(many.err, /--count must be at most the 297 real images/);
-    for (const { code } of [unknown, none, soon, published, many]) {
+    for (const { code } of [unknown, none, soon, published, many, model]) {
       equal(code, 2);
     }
     equal(missing.code, 1);
@@ -322,18 +374,18 @@ Deno.test("reproduce goes on where it was interrupted, and ends with its table",
     const out = `${folder}/out`;
     const args = [
       "digits",
+      "--models",
+      "vae",
       "--budget",
-      "1s",
+      "0.2s",
       "--count",
       "16",
-      "--sampling-steps",
-      "2",
       "--out",
       out,
     ];
     const child = task("reproduce", args).spawn();
-    // Between its first run and the next.
-    while (!await isThere(`${out}/runs/ddpm/summary.json`)) {
+    // Planned, and begun to train.
+    while (!await isThere(`${out}/runs/vae/config.yaml`)) {
       await new Promise((resolve) => setTimeout(resolve, 20));
     }
     child.kill("SIGINT");
@@ -341,11 +393,12 @@ Deno.test("reproduce goes on where it was interrupted, and ends with its table",
     equal(stopped.code, 1);
     match(
       new TextDecoder().decode(stopped.stderr),
-      /error: Interrupted\. To go on: .*reproduce digits --budget 1s/,
+      /error: Interrupted\. To go on: .*reproduce digits --models vae --budget 0\.2s/,
     );
     const state = async () =>
       JSON.parse(await Deno.readTextFile(`${out}/reproduce.json`));
     const before = await state();
+    equal(before.runs.vae.done, false);
 
     const other = await run(
       "reproduce",
@@ -358,27 +411,105 @@ Deno.test("reproduce goes on where it was interrupted, and ends with its table",
     equal(other.code, 2);
     match(
       other.err,
-      /begun as digits with --budget 1s, and this is digits with --budget 2s/,
+      /begun as digits --models vae with --budget 0\.2s, and this is digits with --budget 2s/,
     );
 
     const done = await run("reproduce", ...args);
     equal(done.code, 0, done.err);
     const after = await state();
-    for (const name of ["ddpm", "vae", "gan"]) {
-      deepEqual(after.runs[name].settings, before.runs[name].settings);
-      ok(after.runs[name].done);
+    deepEqual(after.runs.vae, { ...before.runs.vae, done: true });
+    for (const row of ["VAE", "VAE \\+ GMM"]) {
+      match(done.out, new RegExp(`\n  ${row} +– +\\d+\\.\\d+`));
     }
-    for (const row of ["DDPM", "VAE", "VAE \\+ GMM", "GAN"]) {
-      match(done.out, new RegExp(`\n  ${row} +– +\\d+\\.\\d{3}`));
-    }
-    const markdown = await Deno.readTextFile(`${out}/reproduce.md`);
-    match(markdown, /^# digits: DDPM, VAE/);
+    match(
+      await Deno.readTextFile(`${out}/reproduce.md`),
+      /^# digits: DDPM, VAE, VAE \+ GMM and GAN/,
+    );
+    ok(await isThere(`${out}/report/report.html`));
 
     const again = await run("reproduce", ...args, "--json");
     equal(again.code, 0, again.err);
     const { rows } = JSON.parse(again.out);
-    equal(rows.length, 4);
+    deepEqual(
+      rows.map(({ name }: { name: string }) => name),
+      ["VAE", "VAE + GMM"],
+    );
+    ok(
+      rows.every(({ measured }: { measured: Record<Metric, unknown> }) =>
+        measured.frechet && measured.bitsTest
+      ),
+    );
     deepEqual(await state(), after);
+  });
+});
+
+Deno.test("reproduce skips what is done, and evaluates anew under other flags", async () => {
+  await inFolder(async (folder) => {
+    const out = `${folder}/out`;
+    const calls: string[] = [];
+    /** Does next to nothing, and fails once at a call. */
+    const tasksUntil = (stop: number) => {
+      let count = 0;
+      const note = (text: string) => {
+        if (++count === stop) throw new Error("stopped");
+        calls.push(text);
+      };
+      return {
+        ask(_name: TaskName, _file: string, argument: unknown) {
+          note(`time ${(argument as StepTimeOptions).preset}`);
+          return Promise.resolve(TIME);
+        },
+        async run(name: TaskName, args: readonly string[]) {
+          note(`${name} ${args.join(" ").replaceAll(`${out}/runs/`, "")}`);
+          if (name === "train") {
+            const path = args[args.indexOf("--out") + 1]!;
+            await (await RunFolder.create(path)).writeConfig({}, {});
+          } else if (name === "evaluate") {
+            await mergeEvaluation(await RunFolder.open(args[0]!), {
+              samples: [measured(1).scores],
+            });
+          }
+        },
+      };
+    };
+    const options = { name: "digits", out, budget: 60, asPublished: false };
+    const start = async (stop: number, count: number) => {
+      calls.length = 0;
+      const it = await Reproduction.open({ ...options, count, say() {} });
+      const tasks = tasksUntil(stop);
+      await it.plan(tasks);
+      await it.train(tasks);
+      await it.evaluate(tasks);
+      await it.compare(tasks);
+      equal(Object.keys(it.findings().measured).length, 4);
+    };
+    const words = () => calls.map((text) => text.split(" ", 2).join(" "));
+    await rejects(start(2, 100), /stopped/);
+    deepEqual(words(), ["time ddpm-digits"]);
+    await rejects(start(4, 100), /stopped/);
+    deepEqual(words(), ["time vae-digits", "time gan-digits", "train ddpm"]);
+    match(calls[2]!, /--preset ddpm-digits --set steps=40 .*--out ddpm$/);
+    await rejects(start(5, 100), /stopped/);
+    deepEqual(words(), [
+      "train vae",
+      "train gan",
+      "evaluate ddpm",
+      "evaluate vae",
+    ]);
+    match(
+      calls[2]!,
+      /^evaluate ddpm --count 100 --sampler ddim --sampling-steps 50 --eta 1 --bound-count 100/,
+    );
+    await start(Infinity, 100);
+    deepEqual(words(), ["evaluate vae", "evaluate gan", "compare ddpm"]);
+    match(calls[0]!, /--gmm class/);
+    await start(Infinity, 100);
+    deepEqual(words(), []);
+    await start(Infinity, 50);
+    deepEqual(words().map((text) => text.split(" ")[0]), [
+      ...Array(4).fill("evaluate"),
+      "compare",
+    ]);
   });
 });
 
