@@ -180,7 +180,7 @@ async function readState(file: string): Promise<State | undefined> {
  *
  * @throws {UsageError} If the run cannot be drawn from so.
  */
-async function open(
+export async function openWay(
   { run, checkpoint, options: { say, quiet } }: Subject,
   { flags, given }: Way,
 ): Promise<Generator> {
@@ -204,7 +204,7 @@ export async function drawImages(
   way: Way,
   count: number,
 ): Promise<Drawn> {
-  const generator = await open(subject, way);
+  const generator = await openWay(subject, way);
   try {
     return await drawWith(generator, subject, way, count);
   } finally {

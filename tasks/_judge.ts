@@ -17,7 +17,7 @@ import {
   selectClasses,
 } from "../mod.ts";
 import { asUsage, UsageError } from "./_cli.ts";
-import { drawImages, type Drawn, SHOWN, type Way } from "./_drawn.ts";
+import { drawImages, type Drawn, openWay, SHOWN, type Way } from "./_drawn.ts";
 import {
   mergeEvaluation,
   type Provenance,
@@ -63,13 +63,21 @@ const LEAST = 4;
 const KEPT = 1000;
 
 /** Sources of the images that drawn ones are compared with. */
-interface Choice {
+export interface Choice {
   /** n of them. */
   readonly real: ImageSource;
   /** Of the same classes, none of them real: n or more. */
   readonly train: ImageSource;
   readonly classNames: readonly string[];
   readonly checksum: string;
+}
+
+/** What is to be evaluated, and how. */
+export interface Plan {
+  readonly subject: Subject;
+  readonly way: Way;
+  readonly choice: Choice;
+  readonly extractor: NetworkExtractor;
 }
 
 /** Judges the images of runs by one extractor and one kind of real images. */
@@ -85,16 +93,27 @@ export class Judge {
   }
 
   /**
+   * Sees to all that an evaluation needs, so that mistakes are told before anything takes long.
+   *
+   * @throws {UsageError} If the run cannot be drawn from so, or not be compared.
+   */
+  async plan(subject: Subject, way: Way): Promise<Plan> {
+    const choice = await this.#choose(subject, way);
+    const extractor = await this.#open(subject, choice.real.shape);
+    (await openWay(subject, way)).dispose();
+    return { subject, way, choice, extractor };
+  }
+
+  /**
    * Draws images, scores them, and puts the scores into the run's `evaluation.json` in place of those of the
    * same way before. Scores that are there are not computed again.
    *
-   * @throws {UsageError} If the run cannot be drawn from so, or not be compared.
    * @throws {Interrupted} If cancelled.
    */
-  async evaluate(subject: Subject, way: Way): Promise<SampleScores> {
+  async evaluate(
+    { subject, way, choice, extractor }: Plan,
+  ): Promise<SampleScores> {
     const { run, options: { say, quiet, isCancelled } } = subject;
-    const choice = await this.#choose(subject, way);
-    const extractor = await this.#open(subject, choice.real.shape);
     const drawn = await drawImages(subject, way, choice.real.count);
     const provenance = await provenanceOf(
       subject,

@@ -24,7 +24,7 @@ import {
 import { extractorFlags } from "./_extractors.ts";
 import { cacheFlag } from "./_features.ts";
 import { Interrupted } from "./_image_source.ts";
-import { Judge } from "./_judge.ts";
+import { Judge, type Plan } from "./_judge.ts";
 import { Subject, type SubjectOptions } from "./_subject.ts";
 import { taskInfo } from "./_tasks.ts";
 import { formatTable } from "./_text.ts";
@@ -188,15 +188,17 @@ async function evaluate(
 ): Promise<Result> {
   const subject = await Subject.open(path, options);
   const { run } = subject;
+  const plans: Plan[] = [];
+  for (const way of flags.only === "likelihood" ? [] : ways) {
+    plans.push(await judge.plan(subject, way));
+  }
   const facts = subject.facts();
   await mergeEvaluation(run, { facts });
   const likelihood = flags.only === "samples"
     ? undefined
     : await evaluateBounds(subject, flags);
   const samples: SampleScores[] = [];
-  for (const way of flags.only === "likelihood" ? [] : ways) {
-    samples.push(await judge.evaluate(subject, way));
-  }
+  for (const plan of plans) samples.push(await judge.evaluate(plan));
   options.say(`Wrote ${run.file("evaluation.json")}`);
   return { name: run.name, path: run.path, facts, likelihood, samples };
 }
