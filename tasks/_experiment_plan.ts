@@ -14,7 +14,9 @@ const CHECKPOINT_SECONDS = 60;
 const CURVE_POINTS = 8;
 /** So many images of each row, or fewer, but for what the experiment has. */
 const COUNTS = [10_000, 5000, 2000, 1000, 500, 200, 100];
-/** Forward and backward, beside forward alone. */
+/** Images that `evaluate` draws at once. */
+const BATCH = 64;
+/** Of the time of a step, forward and backward. */
 const FORWARD_SHARE = 1 / 3;
 
 /**
@@ -172,6 +174,11 @@ export function drawSeconds(
   }, 0);
 }
 
+/** Images that are drawn for so many: whole batches, and one before, in which kernels are compiled. */
+export function drawnFor(count: number): number {
+  return BATCH * (Math.ceil(count / BATCH) + 1);
+}
+
 /**
  * How many images are drawn for each row: as in the experiment, but no more than there are real ones,
  * and under a budget, than can be drawn in about its time.
@@ -185,7 +192,7 @@ export function countOf(
   budget = Infinity,
 ): number {
   const most = Math.min(count, real);
-  const fits = (n: number) => n * secondsPerImage <= budget;
+  const fits = (n: number) => drawnFor(n) * secondsPerImage <= budget;
   if (fits(most)) return most;
   const fewer = COUNTS.filter((n) => n < most);
   return fewer.find(fits) ?? Math.min(most, COUNTS.at(-1)!);

@@ -16,6 +16,7 @@ import { commandName, unknownValue, UsageError } from "./_cli.ts";
 import { readEvaluation } from "./_evaluation.ts";
 import {
   countOf,
+  drawnFor,
   drawOf,
   drawSeconds,
   judgingOf,
@@ -239,7 +240,7 @@ export class Reproduction {
     return `${table}\n${
       count.toLocaleString("en")
     } images for each of ${rows.length} rows: about ${
-      formatDuration(count * this.#drawSeconds())
+      formatDuration(drawnFor(count) * this.#drawSeconds())
     }`;
   }
 
