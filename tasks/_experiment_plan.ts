@@ -112,10 +112,12 @@ export function settingsOf(
     `checkpointEvery=${Math.max(1, Math.min(time.checkpointEvery, often))}`,
     "sampleEvery=0", // but for the last
   );
+  // Looks at the end, and bounds on the way, could take longer than the training.
   if (model === "ddpm") {
-    // A look at the end by all timesteps could take longer than the training, and so could the bound.
     all.push("samples.count=4", "samples.sampler=ddim", "samples.steps=10");
     all.push("evaluation.count=64");
+  } else if (model !== "gan") {
+    all.push("evaluation.count=256");
   }
   return all;
 }

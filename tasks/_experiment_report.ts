@@ -126,7 +126,7 @@ export function reportOf(findings: Findings): Report {
   const whole = marks([...experiment.notes.all ?? [], ...notes]);
   const heading = [
     `${name}: ${experiment.title}${whole}`,
-    `As published: ${experiment.source}`,
+    `Source: ${experiment.source}`,
     ...setup,
   ];
   const groups = (Object.keys(METRICS) as Metric[]).flatMap((metric) => {

@@ -226,8 +226,7 @@ const CLIPPED_COSINE =
 export const EXPERIMENTS: Readonly<Record<string, Experiment>> = {
   digits: {
     title: "DDPM, VAE, VAE + GMM and GAN on digits of 8 × 8 pixels",
-    source:
-      "no publication: the embedded digits, to see all of it work in minutes",
+    source: "none; the embedded digits, to see all of it work in minutes",
     against: "digits/test",
     count: 297,
     asPublished: false,
