@@ -319,7 +319,9 @@ async function drawMissing(
     });
     if (!bytes) {
       throw new Interrupted(
-        `Interrupted: ${state.images} of ${count} images are kept, and the same command goes on from there`,
+        `Interrupted: ${
+          Math.min(state.images, count)
+        } of ${count} images are kept, and the same command goes on from there`,
       );
     }
     if (batch > 0) {

@@ -183,6 +183,12 @@ export class Judge {
         this.#flags,
         quiet,
       );
+      // The floor is of the classes that are compared with.
+      const names = shapeOf(real).classNames;
+      const isPart = names.length < shape.classNames.length &&
+        names.length > 0 &&
+        names.every((name) => shape.classNames.includes(name));
+      if (isPart) known = selectClasses(train, names);
     }
     const [found, needed] = [shapeOf(real), shape].map((
       { channels, height, width },

@@ -356,6 +356,15 @@ Deno.test("evaluate scores what runs of all kinds draw, and says of what", async
         assert.equal(classes!.labelAccuracy !== undefined, told);
       }
     }
+    // Real images of some classes bring a floor of these.
+    const floorOf = async (...flags: string[]) => {
+      await judge("gan", "--class", "3,8", "--only", "samples", ...flags);
+      return (await samplesOf("gan")).at(-1)!.frechet.floor;
+    };
+    const floor = await floorOf("--count", "50");
+    const chosen = ["--count", "50", "--against", "digits/test:3,8"];
+    assert.equal(await floorOf(...chosen), floor);
+
     const [two, three] = await samplesOf("ddpm");
     assert.deepEqual([two!.provenance.nfe, three!.provenance.nfe], [2, 3]);
     const { gflopPerImage } = two!.cost;
