@@ -60,10 +60,11 @@ function differentSeeds(entries: readonly Entry[]): string[] {
 }
 
 function suspicious({ label, scores }: Entry): string[] {
-  const { value, floor } = scores.frechet;
+  const { value, interval, floor } = scores.frechet;
+  const most = interval?.[1] ?? value;
   const { share } = scores.memorization;
   return [
-    ...(floor !== undefined && value < floor
+    ...(floor !== undefined && most < floor
       ? [
         `${label} is nearer to the real images than training images are: honest samples cannot be, so look for copies.`,
       ]

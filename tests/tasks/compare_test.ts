@@ -8,6 +8,7 @@ import { pageOf } from "../../tasks/_report_page.ts";
 import { tablesOf } from "../../tasks/_report_tables.ts";
 import { csvOf, markdownOf } from "../../tasks/_report_text.ts";
 import { secondsOf } from "../../tasks/_report_training.ts";
+import { warningsOf } from "../../tasks/_report_warnings.ts";
 import { Browser, findChromium } from "./_browser.ts";
 import {
   type Changes,
@@ -223,6 +224,26 @@ Deno.test("layOut() marks the best, what is alike, and means over seeds", () =>
       ...Array(5).fill(undefined),
     ]);
   }));
+
+Deno.test("warningsOf() suspects what is better than real images beyond chance", async () => {
+  await inFolder(async (folder) => {
+    const at = (value: number, high: number) =>
+      evaluated({ frechet: { value, interval: [0.5, high], floor: 1.25 } });
+    const copied = { drawn: 1, real: 2, share: 0.6 };
+    const runs = await runsOf(folder, {
+      usual: at(2, 3),
+      lucky: at(1, 1.5),
+      copies: at(1, 1.2),
+      known: evaluated({ memorization: copied }),
+    });
+    const warnings = warningsOf(runs, tablesOf(entriesOf(runs), false));
+    const about = (name: string) =>
+      warnings.filter((warning) => warning.includes(name)).length;
+    deepEqual(["usual", "lucky", "copies", "known"].map(about), [0, 0, 1, 1]);
+    match(warnings.join("\n"), /copies is nearer to the real images/);
+    match(warnings.join("\n"), /60\.0 % of the images of known/);
+  });
+});
 
 Deno.test("csvOf() and markdownOf() hold the numbers of the table", () =>
   inFolder(async (folder) => {
