@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { kebab } from "./_cli.ts";
 import type { Estimate } from "./_evaluation.ts";
 import { type Column, COLUMNS } from "./_report_columns.ts";
 import type { Entry } from "./_report_data.ts";
@@ -96,15 +97,21 @@ function lineOf(entry: Entry, kind: Line["kind"], small: string): Line {
   };
 }
 
+/** What the method's name and the provenance tell already. */
+const TOLD = ["sampler", "steps", "latents", "guidance"];
+
 /** How an entry was drawn, the method first. */
 export function wayOf(
   { scores: { provenance } }: Entry,
 ): [method: string, ...details: string[]] {
-  const { method, nfe, guidance, ema } = provenance;
+  const { method, nfe, guidance, options, ema } = provenance;
+  const others = Object.entries(options)
+    .filter(([name]) => !TOLD.includes(name));
   return [
     method,
     `${nfe} NFE`,
     ...(guidance === undefined ? [] : [`guidance ${guidance}`]),
+    ...others.map(([name, value]) => `${kebab(name)} ${value}`),
     ...(ema ? [] : ["no EMA"]),
   ];
 }

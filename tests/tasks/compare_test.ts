@@ -2,7 +2,7 @@ import { deepEqual, equal, match, ok, throws } from "node:assert/strict";
 import { UsageError } from "../../tasks/_cli.ts";
 import type { Evaluation } from "../../tasks/_evaluation.ts";
 import { makeReport } from "../../tasks/_report.ts";
-import { layOut } from "../../tasks/_report_cells.ts";
+import { layOut, wayOf } from "../../tasks/_report_cells.ts";
 import { entriesOf, readRuns } from "../../tasks/_report_data.ts";
 import { pageOf } from "../../tasks/_report_page.ts";
 import { tablesOf } from "../../tasks/_report_tables.ts";
@@ -224,6 +224,23 @@ Deno.test("layOut() marks the best, what is alike, and means over seeds", () =>
       ...Array(5).fill(undefined),
     ]);
   }));
+
+Deno.test("wayOf() tells ways apart that differ in a flag", async () => {
+  await inFolder(async (folder) => {
+    const told = async (options: Record<string, unknown>) => {
+      const run = evaluated({ provenance: { guidance: 2, options } });
+      const [entry] = entriesOf(await runsOf(folder, { run }));
+      return wayOf(entry!);
+    };
+    const usual = { sampler: "ddim", steps: 50, guidance: 2 };
+    const way = ["ddim", "50 NFE", "guidance 2"];
+    deepEqual(await told(usual), way);
+    deepEqual(
+      await told({ ...usual, eta: 1, class: ["3", "8"] }),
+      [...way, "eta 1", "class 3,8"],
+    );
+  });
+});
 
 Deno.test("warningsOf() suspects what is better than real images beyond chance", async () => {
   await inFolder(async (folder) => {
