@@ -41,7 +41,7 @@ const NETWORKS = Object.keys(networks);
 const likelihood = z.strictObject({
   type: z.enum(["bernoulli", "gaussian", "discretized"]).default("bernoulli"),
   sigma: z.number().gt(0).optional(), // where images span [-1, 1]; default: learned
-  bounded: z.boolean().default(true), // whether the mean is kept within [-1, 1]
+  bounded: z.boolean().default(false), // whether the mean is kept within [-1, 1]
   // static: 1 above one half; dynamic: drawn anew at every step, with the pixel as probability
   binarize: z.enum(["none", "static", "dynamic"]).default("none"),
 });
