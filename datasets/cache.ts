@@ -5,6 +5,7 @@
  * @module
  */
 
+import { statOf } from "./_stat.ts";
 import { join } from "./_path.ts";
 import { downloadFile } from "./download.ts";
 
@@ -92,7 +93,7 @@ export async function findFile(
   for (const folder of searchFolders(place, options)) {
     for (const name of names) {
       const path = join(folder, name);
-      if (await isFile(path)) return path;
+      if ((await statOf(path))?.isFile) return path;
     }
   }
 }
@@ -183,16 +184,4 @@ export function searchFolders(
     return [join(options.cacheDir ?? cacheDir(), place.folders[0]!)];
   }
   return [...place.folders.map((name) => join(dataDir, name)), dataDir];
-}
-
-async function isFile(path: string): Promise<boolean> {
-  try {
-    return (await Deno.stat(path)).isFile;
-  } catch (error) {
-    if (
-      error instanceof Deno.errors.NotFound ||
-      error instanceof Deno.errors.NotADirectory
-    ) return false;
-    throw error;
-  }
 }

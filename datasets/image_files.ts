@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { statOf } from "./_stat.ts";
 import type { Sharp } from "./_sharp.ts";
 import { extname, join } from "./_path.ts";
 
@@ -26,15 +27,7 @@ export const CONCURRENCY = 32;
 
 /** Whether a path is that of a folder. */
 export async function isDirectory(path: string): Promise<boolean> {
-  try {
-    return (await Deno.stat(path)).isDirectory;
-  } catch (error) {
-    if (
-      error instanceof Deno.errors.NotFound ||
-      error instanceof Deno.errors.NotADirectory
-    ) return false;
-    throw error;
-  }
+  return (await statOf(path))?.isDirectory ?? false;
 }
 
 /**
