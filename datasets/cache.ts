@@ -5,7 +5,7 @@
  * @module
  */
 
-import { statOf } from "./_stat.ts";
+import { statOf } from "./stat.ts";
 import { join } from "./_path.ts";
 import { downloadFile } from "./download.ts";
 

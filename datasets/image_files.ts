@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { statOf } from "./_stat.ts";
+import { statOf } from "./stat.ts";
 import type { Sharp } from "./_sharp.ts";
 import { extname, join } from "./_path.ts";
 

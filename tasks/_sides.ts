@@ -14,6 +14,7 @@ import {
   selectClasses,
   type StoredStatistics,
 } from "../mod.ts";
+import { statOf } from "../datasets/stat.ts";
 import { zipEntries } from "../tensor/zip.ts";
 import { asUsage, UsageError, userPath } from "./_cli.ts";
 import {
@@ -92,7 +93,7 @@ export async function openSide(
     return await openData(word, options);
   }
   const path = userPath(word);
-  const found = await infoOf(path);
+  const found = await statOf(path);
   if (!found) {
     const why = await asUsage(() => parseSelector(word)).then(
       () => "",
@@ -104,7 +105,7 @@ export async function openSide(
   }
   if (path.endsWith(".npz")) return openNpz(word, await Deno.readFile(path));
   const isRun = path.endsWith(".safetensors") ||
-    await infoOf(join(path, "config.yaml"));
+    await statOf(join(path, "config.yaml"));
   if (isRun) {
     const subject = await Subject.open(path, options);
     return { kind: "run", name: subject.run.path, subject };
@@ -116,18 +117,6 @@ export async function openSide(
   }
   const source = await folderSource(path, options);
   return { kind: "images", name: word, source };
-}
-
-async function infoOf(path: string): Promise<Deno.FileInfo | undefined> {
-  try {
-    return await Deno.stat(path);
-  } catch (error) {
-    if (
-      error instanceof Deno.errors.NotFound ||
-      error instanceof Deno.errors.NotADirectory
-    ) return undefined;
-    throw error;
-  }
 }
 
 /** Opens a data set. */
