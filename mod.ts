@@ -223,6 +223,7 @@ export type { Schedule } from "./nn/schedules.ts";
 export { type Layer, Sequential } from "./nn/sequential.ts";
 export {
   SpectralConv2d,
+  SpectralEmbedding,
   SpectralLayer,
   SpectralLinear,
 } from "./nn/spectral_norm.ts";

@@ -158,8 +158,9 @@ export class DcganDiscriminator extends GanDiscriminator {
       discriminatorChannels,
       GENERATOR_CHANNELS[size]?.map((_, i) => 64 * 2 ** i),
     );
-    super(options, channels.at(-1)!, rng);
-    const Conv = kind === "spectral" ? SpectralConv2d : Conv2d;
+    const spectral = kind === "spectral";
+    super(options, channels.at(-1)!, rng, { spectral });
+    const Conv = spectral ? SpectralConv2d : Conv2d;
     const start = { bias: kind !== "batch", weightInit, biasInit: zeros };
     const layers: Layer[] = channels.flatMap((to, i) => {
       const from = channels[i - 1] ?? this.seenChannels;

@@ -10,6 +10,7 @@ import { concat, expand, reshape } from "../kernels/shape.ts";
 import { Embedding } from "../nn/embedding.ts";
 import { xavierUniform } from "../nn/init.ts";
 import { Module } from "../nn/module.ts";
+import { SpectralEmbedding } from "../nn/spectral_norm.ts";
 import { requireThat } from "../tensor/kernel.ts";
 import type { Rng } from "../tensor/rng.ts";
 import type { Tensor } from "../tensor/tensor.ts";
@@ -133,7 +134,7 @@ export interface Judgement {
 /** From images to how real they are. */
 export abstract class GanDiscriminator extends Module {
   /** One row per class, in a conditional network. */
-  readonly embed?: Embedding;
+  readonly embed?: Embedding | SpectralEmbedding;
   /** Classes; 0 of an unconditional network. */
   readonly numClasses: number;
   /** Channels of the images and, if it is shown so, of the class. @internal */
@@ -141,21 +142,31 @@ export abstract class GanDiscriminator extends Module {
   readonly #shape: readonly number[];
   readonly #projects: boolean;
 
-  /** `features`: channels of what `judge` judges by. Draws the embedding from `rng`. */
-  constructor(options: GanOptions, features: number, rng: Rng) {
+  /**
+   * `features`: channels of what `judge` judges by. `spectral`: whether vectors that these are projected
+   * on are normalised, as the layers are. Draws the embedding from `rng`.
+   */
+  constructor(
+    options: GanOptions,
+    features: number,
+    rng: Rng,
+    { spectral = false }: { spectral?: boolean } = {},
+  ) {
     super();
     const { size, inChannels, numClasses = 0, classFeatures = 10 } = options;
     this.#shape = [inChannels, size, size];
     this.#projects = options.condition === "projection";
     this.numClasses = numClasses;
-    const width = this.#projects ? features : classFeatures;
-    if (numClasses > 0) {
-      // With standard normals, the products would outweigh the image at first.
-      const weightInit = this.#projects ? xavierUniform() : undefined;
-      this.embed = new Embedding(numClasses, width, rng, { weightInit });
+    this.seenChannels = inChannels;
+    if (numClasses > 0 && this.#projects) {
+      const Table = spectral ? SpectralEmbedding : Embedding;
+      this.embed = new Table(numClasses, features, rng, {
+        weightInit: xavierUniform(), // standard normals' products would outweigh the image at first
+      });
+    } else if (numClasses > 0) {
+      this.embed = new Embedding(numClasses, classFeatures, rng);
+      this.seenChannels += classFeatures;
     }
-    this.seenChannels = inChannels +
-      (this.embed && !this.#projects ? width : 0);
   }
 
   /**
@@ -168,7 +179,7 @@ export abstract class GanDiscriminator extends Module {
   forward(x: Tensor, inputs: GanInputs = {}): Tensor {
     const { name } = this.constructor;
     requireInputs(name, x, this.#shape, this.numClasses, inputs);
-    const code = this.embed?.forward(inputs.y!);
+    const code = this.embed?.forward(inputs.y!, inputs);
     if (!code) return this.judge(x, inputs).logits;
     if (this.#projects) {
       const { logits, features } = this.judge(x, inputs);

@@ -6,6 +6,7 @@
  */
 import { div, maximum, mul } from "../kernels/binary.ts";
 import { conv2d, type Conv2dOptions, type Pair } from "../kernels/conv2d.ts";
+import { embedding } from "../kernels/index.ts";
 import { linear } from "../kernels/linear.ts";
 import { matmul } from "../kernels/matmul.ts";
 import { norm, sum } from "../kernels/reduce.ts";
@@ -16,6 +17,7 @@ import { copyInPlace } from "../tensor/fill.ts";
 import type { Rng } from "../tensor/rng.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 import { type Conv2dLayerOptions, windowOf } from "./conv2d.ts";
+import type { Init } from "./init.ts";
 import { weightAndBias, type WeightOptions } from "./linear.ts";
 import { buffer, type ForwardOptions, Module } from "./module.ts";
 
@@ -136,5 +138,23 @@ export class SpectralLinear extends SpectralLayer {
   /** Applies the layer. */
   forward(x: Tensor, options: ForwardOptions = {}): Tensor {
     return linear(x, this.weight(options), this.bias ?? undefined);
+  }
+}
+
+/** `Embedding` with spectral normalisation: of the table, not of each row. */
+export class SpectralEmbedding extends SpectralLayer {
+  /** Draws the table from `rng`; `weightInit` defaults to U(±1/√embeddingDim). */
+  constructor(
+    numEmbeddings: number,
+    embeddingDim: number,
+    rng: Rng,
+    options: { weightInit?: Init } = {},
+  ) {
+    super([numEmbeddings, embeddingDim], rng, { ...options, bias: false });
+  }
+
+  /** Rows of the normalised table, by i32 indices `[...]`. */
+  forward(index: Tensor, options: ForwardOptions = {}): Tensor {
+    return embedding(this.weight(options), index);
   }
 }

@@ -1,9 +1,9 @@
-"""The convolutional and the dense variational autoencoders of the presets in PyTorch, to compare the bounds they reach.
+"""The variational autoencoders of the presets in PyTorch, to compare the bounds they reach.
 
     python3 bench/peers/vae.py mnist DATA --network conv --epochs 10
 
-DATA holds the data set's four files (…-ubyte.gz). Network, likelihood, optimizer, moving average and the test images are
-those of the presets vae-mnist, conv-vae-mnist and conv-vae-fashion-mnist.
+DATA/mnist holds the data set's four files (…-ubyte.gz). Networks, likelihoods, optimizer, moving average and the test
+images are those of the presets vae-… (dense), vae-…-2d (plane) and conv-vae-… (conv).
 """
 
 import argparse
@@ -18,15 +18,27 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+# latents, batch, steps of warm-up
+NETWORKS = {"dense": (20, 128, 0), "plane": (2, 128, 0), "conv": (16, 64, 100)}
+IN_USE = 0.01
+
 
 def images(folder, name):
     with gzip.open(os.path.join(folder, name)) as file:
         return torch.from_numpy(np.frombuffer(file.read(), np.uint8, offset=16).copy()).reshape(-1, 1, 28, 28)
 
 
+def regularized(n, m):
+    return [nn.Linear(n, m), nn.ReLU(), nn.BatchNorm1d(m, 1e-3, 0.01), nn.Dropout(0.3)]
+
+
 def encoder(network, latent, w=32):
     if network == "dense":
         return nn.Sequential(nn.Flatten(), nn.Linear(784, 400), nn.ReLU(), nn.Linear(400, 2 * latent))
+    if network == "plane":
+        return nn.Sequential(
+            nn.Flatten(), *regularized(784, 256), *regularized(256, 128), nn.Linear(128, 2 * latent)
+        )
     return nn.Sequential(
         nn.Conv2d(1, w, 4, 2, 1), nn.ReLU(), nn.Conv2d(w, 2 * w, 4, 2, 1), nn.ReLU(), nn.Flatten(),
         nn.Linear(2 * w * 49, 256), nn.ReLU(), nn.Linear(256, 2 * latent),
@@ -36,6 +48,10 @@ def encoder(network, latent, w=32):
 def decoder(network, latent, w=32):
     if network == "dense":
         return nn.Sequential(nn.Linear(latent, 400), nn.ReLU(), nn.Linear(400, 784), nn.Unflatten(1, (1, 28, 28)))
+    if network == "plane":
+        return nn.Sequential(
+            *regularized(latent, 128), *regularized(128, 256), nn.Linear(256, 784), nn.Unflatten(1, (1, 28, 28))
+        )
     return nn.Sequential(
         nn.Linear(latent, 256), nn.ReLU(), nn.Linear(256, 2 * w * 49), nn.ReLU(), nn.Unflatten(1, (2 * w, 7, 7)),
         nn.ConvTranspose2d(2 * w, w, 4, 2, 1), nn.ReLU(), nn.ConvTranspose2d(w, 1, 4, 2, 1),
@@ -51,12 +67,14 @@ class Vae(nn.Module):
             self.log_scale = nn.Parameter(torch.zeros(()))
 
     def terms(self, x):
-        """Logarithm of p(x | z) and the divergence, per image, in nats."""
+        """Logarithm of p(x | z) per image and the divergence per image and latent, in nats."""
         mu, log_var = self.encoder(x).chunk(2, 1)
         out = self.decoder(mu + torch.randn_like(mu) * (log_var / 2).exp())
-        kl = 0.5 * (mu**2 + log_var.exp() - 1 - log_var).sum(1)
+        kl = 0.5 * (mu**2 + log_var.exp() - 1 - log_var)
         if self.likelihood == "bernoulli":
             log_p = -F.binary_cross_entropy_with_logits(out, (x + 1) / 2, reduction="none")
+        elif self.likelihood == "gaussian":  # the sum of squared errors of pixels in [0, 1], and a constant
+            log_p = -(((x + 1) / 2 - out.sigmoid()) ** 2) - math.log(2 * math.sqrt(math.pi))
         else:
             normal = torch.distributions.Normal(out, self.log_scale.exp())
             upper = torch.where(x > 0.999, torch.ones_like(x), normal.cdf(x + 1 / 255))
@@ -66,7 +84,7 @@ class Vae(nn.Module):
 
     def seen(self, raw):
         if self.likelihood == "bernoulli":
-            return 2 * (torch.rand(raw.shape) < raw / 255).float() - 1
+            return 2 * (torch.rand(raw.shape, dtype=raw.dtype) < raw / 255).to(raw.dtype) - 1
         return raw / 127.5 - 1
 
 
@@ -74,28 +92,40 @@ def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("dataset", choices=["mnist", "fashion-mnist"])
     parser.add_argument("data")
-    parser.add_argument("--network", choices=["conv", "dense"], default="conv")
+    parser.add_argument("--network", choices=NETWORKS, default="conv")
     parser.add_argument("--epochs", type=int, default=10)
-    parser.add_argument("--batch-size", type=int)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--threads", type=int)
     args = parser.parse_args()
+    if args.threads:
+        torch.set_num_threads(args.threads)
     torch.manual_seed(args.seed)
     folder = os.path.join(args.data, args.dataset)
     train = images(folder, "train-images-idx3-ubyte.gz")
     test = images(folder, "t10k-images-idx3-ubyte.gz")
     likelihood = "bernoulli" if args.dataset == "mnist" else "discretized"
-    batch = args.batch_size or (64 if args.network == "conv" else 128)
-    model = Vae(args.network, 16 if args.network == "conv" else 20, likelihood)
+    if args.network == "plane":
+        likelihood = "gaussian"
+    latent, batch, warmup = NETWORKS[args.network]
+    model = Vae(args.network, latent, likelihood)
     average = copy.deepcopy(model)
     optimizer = torch.optim.Adam(model.parameters(), 1e-3)
-    warmup = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: min(1, (step + 1) / 100))
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: min(1, (step + 1) / max(1, warmup)))
     print(sum(p.numel() for p in model.parameters()), "parameters,", likelihood, flush=True)
 
     def evaluate(data):
         with torch.no_grad():
-            log_p, kl = average.terms(average.seen(data))
-        return log_p.mean().item(), kl.mean().item()
+            for p, q in zip(average.buffers(), model.buffers()):
+                p.copy_(q)
+            exact = copy.deepcopy(average).eval().double()  # in float32 bins far above the mean have no mass
+            state = torch.random.get_rng_state()
+            torch.manual_seed(args.seed)
+            parts = [exact.terms(exact.seen(part.double())) for part in data.split(500)]
+            torch.random.set_rng_state(state)
+        kl = torch.cat([kl for _, kl in parts]).mean(0)
+        return torch.cat([log_p for log_p, _ in parts]).mean().item(), kl.sum().item(), (kl > IN_USE).sum().item()
 
+    updates = 0
     start = time.time()
     for epoch in range(args.epochs):
         order = torch.randperm(len(train))
@@ -105,19 +135,27 @@ def main():
                 flips = torch.rand(len(raw)) < 0.5
                 raw[flips] = raw[flips].flip(3)
             log_p, kl = model.terms(model.seen(raw))
-            loss = (kl - log_p).mean()
+            loss = (kl.sum(1) - log_p).mean()
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
-            warmup.step()
+            schedule.step()
+            decay = min(0.999, (1 + updates) / (10 + updates))
+            updates += 1
             with torch.no_grad():
                 for p, q in zip(average.parameters(), model.parameters()):
-                    p.lerp_(q, 0.001)
+                    p.lerp_(q, 1 - decay)
+        if epoch + 1 < args.epochs and (epoch + 1) % max(1, args.epochs // 10) != 0:
+            continue
         seconds = time.time() - start
         for name, data in [("train", train[::30]), ("test", test[::5])]:
-            log_p, kl = evaluate(data.float())
+            log_p, kl, in_use = evaluate(data)
             bits = (kl - log_p) / 784 / math.log(2)
-            print(f"epoch {epoch + 1} {seconds:.0f} s {name} ELBO {log_p - kl:.2f} reconstruction {-log_p:.2f} KL {kl:.2f} bits/dim {bits:.4f}", flush=True)
+            print(
+                f"epoch {epoch + 1} {seconds:.0f} s {name} ELBO {log_p - kl:.2f} reconstruction {-log_p:.2f} KL {kl:.2f} "
+                f"bits/dim {bits:.4f} latents in use {in_use}",
+                flush=True,
+            )
 
 
 main()

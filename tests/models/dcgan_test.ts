@@ -8,6 +8,7 @@ import {
   DcganDiscriminator,
   DcganGenerator,
   type DcganOptions,
+  Embedding,
   type Gan,
   gradients,
   KerasDcgan,
@@ -18,7 +19,9 @@ import {
   nonSaturatingLoss,
   repeat,
   Rng,
+  scale,
   scope,
+  SpectralEmbedding,
   sum,
   tensor,
 } from "../../mod.ts";
@@ -168,7 +171,7 @@ Deno.test("A projection adds the product of class vector and summed features", a
   }
   assert.deepEqual(h.shape, [2, 8, 2, 2]);
   const [features, table, base] = await Promise.all(
-    [h, D.embed!.weight, plain.forward(x)].map((t) => t.data()),
+    [h, D.stateDict()["embed.weight"]!, plain.forward(x)].map((t) => t.data()),
   );
   const want = [1, 2].map((label, n) => {
     let total = base![n]!;
@@ -181,6 +184,20 @@ Deno.test("A projection adds the product of class vector and summed features", a
   // Glorot & Bengio's range for 3 classes and 8 channels
   const limit = Math.sqrt(6 / (3 + 8));
   assert.ok(table!.every((v) => Math.abs(v) <= limit));
+});
+
+Deno.test("Spectral normalisation includes the vectors that features are projected on", async () => {
+  const rng = new Rng(7);
+  const options = { ...TINY, numClasses: 3, norm: "spectral" } as const;
+  const { D } = new Dcgan({ ...options, condition: "projection" }, rng);
+  const x = rng.normal([1, 1, 8, 8]), y = tensor([1], undefined, "i32");
+  const before = await D.forward(x, { y }).data();
+  assert.ok(D.embed instanceof SpectralEmbedding);
+  const longer = scale(D.embed.weight_orig, 5);
+  D.loadStateDict({ ...D.stateDict(), "embed.weight_orig": longer });
+  await assertClose(D.forward(x, { y }), before, { rtol: 1e-4, atol: 1e-6 });
+  // As further channels the vectors are part of the image, which no layer normalises.
+  assert.ok(new Dcgan(options, rng).D.embed instanceof Embedding);
 });
 
 Deno.test("KerasDcgan doubles images by the transpose of how it halves them", async () => {

@@ -134,11 +134,12 @@ Deno.test("gradientPenalty() reaches the weights of spectral and Keras discrimin
   const rng = new Rng(8);
   const options = { size: 8, inChannels: 1, numClasses: 3 };
   const real = rng.normal([2, 1, 8, 8]), fake = rng.normal([2, 1, 8, 8]);
-  const y = tensor([0, 2], undefined, "i32");
+  const y = tensor([0, 2], undefined, "i32"), condition = "projection";
   for (
     const { D } of [
       new Dcgan({ ...options, norm: "spectral" }, rng),
-      new KerasDcgan({ ...options, condition: "projection" }, rng),
+      new Dcgan({ ...options, norm: "spectral", condition }, rng),
+      new KerasDcgan({ ...options, condition }, rng),
     ]
   ) {
     const judge = (x: Tensor) => D.forward(x, { y, training: true, rng });

@@ -11,9 +11,11 @@ import {
   Rng,
   scale,
   SpectralConv2d,
+  SpectralEmbedding,
   SpectralLinear,
   square,
   sum,
+  tensor,
 } from "../../mod.ts";
 import { assertClose } from "../_check.ts";
 
@@ -43,6 +45,7 @@ Deno.test("Spectral layers divide their weight by its largest singular value", a
       new SpectralLinear(7, 5, rng),
       new SpectralConv2d(3, 4, [2, 3], rng),
       new SpectralLinear(1, 3, rng),
+      new SpectralEmbedding(6, 4, rng),
     ]
   ) {
     for (let i = 0; i < 100; i++) layer.weight({ training: true });
@@ -88,6 +91,17 @@ Deno.test("Spectral layers have the state of PyTorch's, and apply what they norm
   const dense = new SpectralLinear(5, 3, rng, { bias: false });
   assert.equal(dense.bias, null);
   await assertClose(dense.forward(x), linear(x, dense.weight()));
+  const table = new SpectralEmbedding(4, 3, rng);
+  assert.deepEqual(Object.keys(table.stateDict()), [
+    "weight_orig",
+    "weight_u",
+    "weight_v",
+  ]);
+  const rows = await table.weight().data();
+  await assertClose(
+    table.forward(tensor([3, 0], undefined, "i32")),
+    [...rows.subarray(9), ...rows.subarray(0, 3)],
+  );
 });
 
 Deno.test("The gradient of a spectral weight flows through σ = uᵀ W v", async () => {
