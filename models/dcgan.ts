@@ -159,7 +159,7 @@ export class DcganDiscriminator extends GanDiscriminator {
       GENERATOR_CHANNELS[size]?.map((_, i) => 64 * 2 ** i),
     );
     const spectral = kind === "spectral";
-    super(options, channels.at(-1)!, rng, { spectral });
+    super(options, [channels.at(-1)!, head], rng, { spectral });
     const Conv = spectral ? SpectralConv2d : Conv2d;
     const start = { bias: kind !== "batch", weightInit, biasInit: zeros };
     const layers: Layer[] = channels.flatMap((to, i) => {

@@ -6,11 +6,12 @@
  */
 import { add, mul } from "../kernels/binary.ts";
 import { sum } from "../kernels/reduce.ts";
-import { concat, expand, reshape } from "../kernels/shape.ts";
+import { concat, expand, flatten, reshape } from "../kernels/shape.ts";
 import { Embedding } from "../nn/embedding.ts";
 import { xavierUniform } from "../nn/init.ts";
+import { Linear } from "../nn/linear.ts";
 import { Module } from "../nn/module.ts";
-import { SpectralEmbedding } from "../nn/spectral_norm.ts";
+import { SpectralEmbedding, SpectralLinear } from "../nn/spectral_norm.ts";
 import { requireThat } from "../tensor/kernel.ts";
 import type { Rng } from "../tensor/rng.ts";
 import type { Tensor } from "../tensor/tensor.ts";
@@ -28,11 +29,13 @@ export interface GanOptions {
   /** Columns of the embeddings of a class; defaults to 10. */
   classFeatures?: number;
   /**
-   * How the discriminator is told the class: as further `channels` of the image, each of one value
-   * (default), or by the `projection` of its last features, summed over the pixels, on a vector of the
-   * class (Miyato & Koyama 2018, arXiv:1802.05637, eq. 3).
+   * What the class is to the discriminator: further `channels` of the image, each of one value
+   * (default), one that is a `map` of as many values as there are pixels, or a vector for the
+   * `projection` of its last features, summed over the pixels (Miyato & Koyama 2018,
+   * arXiv:1802.05637, eq. 3). Or it is not told: an `auxiliary` classifier of these features has to find
+   * it (Odena et al. 2017, arXiv:1610.09585).
    */
-  condition?: "channels" | "projection";
+  condition?: "channels" | "map" | "projection" | "auxiliary";
 }
 
 /** What a pass may be given besides its input. */
@@ -123,7 +126,7 @@ export abstract class GanGenerator extends Module {
   protected abstract images(code: Tensor, inputs: GanInputs): Tensor;
 }
 
-/** What a discriminator makes of images. */
+/** What a discriminator makes of images. @internal */
 export interface Judgement {
   /** Above 0 where an image rather is real, `[N]`. */
   logits: Tensor;
@@ -131,41 +134,65 @@ export interface Judgement {
   features: Tensor;
 }
 
+/** What a discriminator with an auxiliary classifier makes of images. */
+export interface ClassJudgement {
+  /** Above 0 where an image rather is real, `[N]`. */
+  logits: Tensor;
+  /** Of the classes, `[N, numClasses]`. */
+  classLogits: Tensor;
+}
+
 /** From images to how real they are. */
 export abstract class GanDiscriminator extends Module {
-  /** One row per class, in a conditional network. */
+  /** One row per class, in a conditional network that is told the class. */
   readonly embed?: Embedding | SpectralEmbedding;
+  /** From the last features to the classes, with `condition: "auxiliary"`. */
+  readonly auxiliary?: Linear | SpectralLinear;
   /** Classes; 0 of an unconditional network. */
   readonly numClasses: number;
   /** Channels of the images and, if it is shown so, of the class. @internal */
   readonly seenChannels: number;
   readonly #shape: readonly number[];
-  readonly #projects: boolean;
+  readonly #condition?: GanOptions["condition"];
 
   /**
-   * `features`: channels of what `judge` judges by. `spectral`: whether vectors that these are projected
-   * on are normalised, as the layers are. Draws the embedding from `rng`.
+   * `features`: channels and side of what `judge` judges by. `spectral`: whether the weights behind these
+   * are normalised, as those before. Draws embedding or classifier from `rng`.
    */
   constructor(
     options: GanOptions,
-    features: number,
+    features: readonly [channels: number, side: number],
     rng: Rng,
     { spectral = false }: { spectral?: boolean } = {},
   ) {
     super();
     const { size, inChannels, numClasses = 0, classFeatures = 10 } = options;
+    const [channels, side] = features;
     this.#shape = [inChannels, size, size];
-    this.#projects = options.condition === "projection";
     this.numClasses = numClasses;
     this.seenChannels = inChannels;
-    if (numClasses > 0 && this.#projects) {
-      const Table = spectral ? SpectralEmbedding : Embedding;
-      this.embed = new Table(numClasses, features, rng, {
-        weightInit: xavierUniform(), // standard normals' products would outweigh the image at first
-      });
-    } else if (numClasses > 0) {
-      this.embed = new Embedding(numClasses, classFeatures, rng);
-      this.seenChannels += classFeatures;
+    if (numClasses === 0) return;
+    this.#condition = options.condition ?? "channels";
+    switch (this.#condition) {
+      case "channels":
+        this.embed = new Embedding(numClasses, classFeatures, rng);
+        this.seenChannels += classFeatures;
+        break;
+      case "map":
+        this.embed = new Embedding(numClasses, size * size, rng);
+        this.seenChannels++;
+        break;
+      case "projection": {
+        const Table = spectral ? SpectralEmbedding : Embedding;
+        this.embed = new Table(numClasses, channels, rng, {
+          weightInit: xavierUniform(), // standard normals' products would outweigh the image at first
+        });
+        break;
+      }
+      case "auxiliary": {
+        const Dense = spectral ? SpectralLinear : Linear;
+        this.auxiliary = new Dense(channels * side ** 2, numClasses, rng);
+      }
     }
   }
 
@@ -173,26 +200,48 @@ export abstract class GanDiscriminator extends Module {
    * Judges.
    *
    * @param x Images, `[N, inChannels, size, size]`.
+   * @param inputs An auxiliary classifier's discriminator does not look at `y`, which it may lack.
    * @returns Logits, `[N]`: above 0 where x rather is real.
    * @throws {TypeError} If a shape does not fit, or `y` or `rng` is missing where it is needed.
    */
   forward(x: Tensor, inputs: GanInputs = {}): Tensor {
-    const { name } = this.constructor;
-    requireInputs(name, x, this.#shape, this.numClasses, inputs);
-    const code = this.embed?.forward(inputs.y!, inputs);
-    if (!code) return this.judge(x, inputs).logits;
-    if (this.#projects) {
-      const { logits, features } = this.judge(x, inputs);
-      const total = sum(features, { axis: [2, 3] });
-      return add(logits, sum(mul(code, total), { axis: 1 }));
-    }
-    const [n, width] = code.shape as [number, number];
-    const side = x.shape[2]!;
-    const planes = expand(
-      reshape(code, [n, width, 1, 1]),
-      [n, width, side, side],
+    const { logits, features } = this.#judged(x, inputs);
+    if (this.#condition !== "projection") return logits;
+    const code = this.embed!.forward(inputs.y!, inputs);
+    const total = sum(features, { axis: [2, 3] });
+    return add(logits, sum(mul(code, total), { axis: 1 }));
+  }
+
+  /**
+   * Judges, and tells classes apart; both by one pass.
+   *
+   * @param x Images, `[N, inChannels, size, size]`.
+   * @throws {TypeError} If there is no auxiliary classifier, a shape does not fit, or `rng` is missing
+   *   where it is needed.
+   */
+  classify(x: Tensor, inputs: GanInputs = {}): ClassJudgement {
+    requireThat(
+      this.auxiliary !== undefined,
+      `${this.constructor.name}.classify`,
+      'only condition "auxiliary" has a classifier',
+      { condition: this.#condition ?? "none, as there are no classes" },
     );
-    return this.judge(concat([x, planes], 1), inputs).logits;
+    const { logits, features } = this.#judged(x, inputs);
+    const flat = flatten(features, 1);
+    return { logits, classLogits: this.auxiliary.forward(flat, inputs) };
+  }
+
+  /** `judge`, with the class beside the image where it is told so. */
+  #judged(x: Tensor, inputs: GanInputs): Judgement {
+    const told = this.auxiliary && !inputs.y ? 0 : this.numClasses;
+    requireInputs(this.constructor.name, x, this.#shape, told, inputs);
+    if (this.seenChannels === this.#shape[0]) return this.judge(x, inputs);
+    const n = x.shape[0]!, [, ...sides] = this.#shape;
+    const code = this.embed!.forward(inputs.y!, inputs);
+    const planes = this.#condition === "map"
+      ? reshape(code, [n, 1, ...sides])
+      : expand(reshape(code, [n, -1, 1, 1]), [n, code.shape[1]!, ...sides]);
+    return this.judge(concat([x, planes], 1), inputs);
   }
 
   /** Judges images with the class beside them, `[N, seenChannels, size, size]`. */

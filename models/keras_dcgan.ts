@@ -123,7 +123,7 @@ export class KerasDcganDiscriminator extends GanDiscriminator {
     const { size, discriminatorChannels = [64, 128], dropout = 0.3 } = options;
     requireSize("KerasDcganDiscriminator", size);
     const [c1, c2] = discriminatorChannels;
-    super(options, c2, rng);
+    super(options, [c2, size / 4], rng);
     this.conv1 = new Conv2d(this.seenChannels, c1, 5, rng, HALVE);
     this.conv2 = new Conv2d(c1, c2, 5, rng, HALVE);
     this.fc = new Linear(c2 * (size / 4) ** 2, 1, rng, WEIGHTS);

@@ -8,6 +8,7 @@ import {
   add,
   type Batch,
   countFlops,
+  crossEntropy,
   Dcgan,
   DCGAN_GENERATORS_32,
   diffAugment,
@@ -93,6 +94,11 @@ const CHARTS: readonly Chart[] = [
     file: "diversity",
     yTitle: "Standard deviation over a batch, real = 1",
     curves: { diversity: "generated" },
+  },
+  {
+    file: "classes",
+    yTitle: "Cross entropy of the classes",
+    curves: { class_loss_real: "real", class_loss_fake: "generated" },
   },
 ];
 
@@ -292,12 +298,18 @@ export class GanModel implements Trainable<GanConfig> {
     const pair = [inputs.images!, this.#fake.detach()];
     const [real, fake] = pair.map((images) => this.#disguised(images));
     const judge = (x: Tensor) => D.forward(x, told);
-    const [ofReal, ofFake] = [judge(real!), judge(fake!)];
+    const [ofReal, ofFake] = [real!, fake!].map((x) => this.#judge(x, inputs));
     const named: Record<string, Tensor> = {
-      ...this.#scores({ d_real: ofReal, d_fake: ofFake }),
+      ...this.#scores({ d_real: ofReal!.logits, d_fake: ofFake!.logits }),
       diversity: diversityOf(pair),
     };
-    let loss = this.#loss.loss.discriminator(ofReal, ofFake);
+    let loss = this.#loss.loss.discriminator(ofReal!.logits, ofFake!.logits);
+    if (D.auxiliary) {
+      named.class_loss_real = ofReal!.classLoss!;
+      named.class_loss_fake = ofFake!.classLoss!;
+      const both = add(named.class_loss_real, named.class_loss_fake);
+      loss = add(loss, scale(both, config.loss.auxiliary));
+    }
     if (type === "wasserstein-gp") {
       const found = gradientPenalty(judge, real!, fake!, rngs.penalty);
       loss = add(loss, scale(found, penalty));
@@ -313,11 +325,26 @@ export class GanModel implements Trainable<GanConfig> {
 
   #generate(inputs: Readonly<Record<string, Tensor>>): Losses {
     const fake = this.#disguised(this.#fake!);
-    const logits = this.network.D.forward(fake, this.#told(inputs));
+    const { logits, classLoss } = this.#judge(fake, inputs);
+    const loss = this.#loss.loss.generator(logits);
     return {
-      loss: this.#loss.loss.generator(logits),
+      loss: classLoss
+        ? add(loss, scale(classLoss, this.config.loss.auxiliary))
+        : loss,
       ...this.#scores({ d_fake_after: logits }),
     };
+  }
+
+  /** Logits of the discriminator, and how far an auxiliary classifier is from the classes. */
+  #judge(
+    x: Tensor,
+    inputs: Readonly<Record<string, Tensor>>,
+  ): { logits: Tensor; classLoss?: Tensor } {
+    const { D } = this.network;
+    const told = this.#told(inputs);
+    if (!D.auxiliary) return { logits: D.forward(x, told) };
+    const { logits, classLogits } = D.classify(x, told);
+    return { logits, classLoss: crossEntropy(classLogits, inputs.labels!) };
   }
 
   /** For the log. */

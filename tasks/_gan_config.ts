@@ -26,7 +26,8 @@ export const CHANGES = ["color", "translation", "cutout"] as const;
 const common = {
   latent: count.default(100), // numbers that an image is made from
   classFeatures: count.default(10), // columns of the embeddings of a class
-  condition: z.enum(["channels", "projection"]).default("channels"), // how the discriminator is told the class
+  condition: z.enum(["channels", "map", "projection", "auxiliary"]) // what the class is to the discriminator
+    .default("channels"),
 } as const;
 
 /** Sections of networks: the one that is there is built. */
@@ -59,6 +60,7 @@ const loss = z.strictObject({
   fake: share.default(0), // what generated ones are taken for by the discriminator
   generator: share.default(1), // and what the generator wants them to be taken for
   penalty: z.number().gt(0).default(10), // λ of wasserstein-gp
+  auxiliary: z.number().gt(0).default(1), // weight of the class losses of condition auxiliary
   r1: z.number().min(0).default(0), // γ of the slope's penalty at real images; 0 is off
 });
 
@@ -99,8 +101,12 @@ export const ganSchema = z.strictObject({
     );
   }
   const section = dcgan ? "dcgan" : "kerasDcgan";
-  if (network?.condition === "projection" && !conditional) {
+  const { condition = "channels" } = network ?? {};
+  if (condition !== "channels" && !conditional) {
     wrong([section, "condition"], "left out without conditional");
+  }
+  if (condition !== "auxiliary" && loss.auxiliary !== 1) {
+    wrong(["loss", "auxiliary"], `left out with condition ${condition}`);
   }
   if (loss.type !== "non-saturating") {
     for (

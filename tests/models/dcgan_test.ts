@@ -9,18 +9,22 @@ import {
   DcganGenerator,
   type DcganOptions,
   Embedding,
+  flatten,
   type Gan,
   gradients,
   KerasDcgan,
   KerasDcganDiscriminator,
   KerasDcganGenerator,
-  Module,
+  type Layer,
+  linear,
+  type Module,
   mul,
   nonSaturatingLoss,
   repeat,
   Rng,
   scale,
   scope,
+  Sequential,
   SpectralEmbedding,
   sum,
   tensor,
@@ -95,10 +99,14 @@ function pairs(rng: Rng): Gan[] {
     new Dcgan({ ...TINY, numClasses }, rng),
     new Dcgan({ ...TINY, numClasses, condition, norm: "spectral" }, rng),
     new Dcgan({ ...TINY, norm: "none" }, rng),
+    new Dcgan({ ...TINY, numClasses, condition: "map" }, rng),
+    new Dcgan({ ...TINY, ...AUXILIARY, norm: "spectral" }, rng),
     new KerasDcgan({ ...KERAS, numClasses }, rng),
     new KerasDcgan({ ...KERAS, numClasses, condition }, rng),
+    new KerasDcgan({ ...KERAS, ...AUXILIARY }, rng),
   ];
 }
+const AUXILIARY = { numClasses: 3, condition: "auxiliary" } as const;
 const KERAS = {
   size: 8,
   inChannels: 2,
@@ -145,9 +153,57 @@ Deno.test("A conditional Dcgan sees its class in both networks", async () => {
     const channels = image.shape[1]!;
     const x = repeat(rng.normal([1, channels, 8, 8]), [2, 1, 1, 1]);
     const [a, b] = await D.forward(x, { y }).data();
-    assert.notEqual(a, b);
+    if (D.auxiliary) assert.equal(a, b); // it is to find the class
+    else assert.notEqual(a, b);
   }
 });
+
+Deno.test("A map of the class is one more channel of the image", async () => {
+  const rng = new Rng(8);
+  const { D } = new Dcgan({ ...TINY, numClasses: 3, condition: "map" }, rng);
+  const plain = new DcganDiscriminator({ ...TINY, inChannels: 2 }, rng);
+  const { "embed.weight": maps, ...body } = D.stateDict();
+  assert.deepEqual(maps!.shape, [3, 64]);
+  plain.loadStateDict(body);
+  const x = rng.normal([2, 1, 8, 8]), y = tensor([2, 0], undefined, "i32");
+  const [pixels, table] = await Promise.all([x.data(), maps!.data()]);
+  const both = [0, 1].flatMap((n) => [
+    ...pixels.subarray(64 * n, 64 * (n + 1)),
+    ...table.subarray(n ? 0 : 128, n ? 64 : 192),
+  ]);
+  const want = await plain.forward(tensor(both, [2, 2, 8, 8])).data();
+  await assertClose(D.forward(x, { y }), want);
+});
+
+Deno.test("An auxiliary classifier is linear in the last features, and the judgement stays", async () => {
+  const rng = new Rng(9);
+  const { D } = new Dcgan({ ...TINY, ...AUXILIARY }, rng);
+  const plain = new DcganDiscriminator(TINY, rng);
+  const { "auxiliary.weight": w, "auxiliary.bias": b, ...body } = D.stateDict();
+  plain.loadStateDict(body);
+  assert.deepEqual(w!.shape, [3, 8 * 2 * 2]);
+  const x = rng.normal([2, 1, 8, 8]);
+  const { logits, classLogits } = D.classify(x);
+  const judged = await plain.forward(x).data();
+  await assertClose(logits, judged);
+  await assertClose(D.forward(x), judged);
+  const h = new Sequential(...layersOf(plain).slice(0, -1)).forward(x);
+  await assertClose(
+    classLogits,
+    await linear(flatten(h, 1), w!, b!).data(),
+    { rtol: 1e-4, atol: 1e-5 },
+  );
+  assert.throws(() => plain.classify(x), {
+    name: "TypeError",
+    message:
+      /DcganDiscriminator\.classify.*only condition "auxiliary" has a classifier/,
+  });
+});
+
+/** The layers of a discriminator, one after the other. */
+function layersOf({ main }: DcganDiscriminator): Layer[] {
+  return [...main.members()].map(([, layer]) => layer as Layer);
+}
 
 Deno.test("A projection adds the product of class vector and summed features", async () => {
   const rng = new Rng(5);
@@ -160,15 +216,7 @@ Deno.test("A projection adds the product of class vector and summed features", a
   plain.loadStateDict(body);
   const x = rng.normal([2, 1, 8, 8]), y = tensor([1, 2], undefined, "i32");
   // All layers but the last: 2×2 pixels of 8 channels.
-  const layers = [...plain.main.members()].slice(0, -1).map(([, layer]) =>
-    layer
-  );
-  let h = x;
-  for (const layer of layers) {
-    h = layer instanceof Module
-      ? (layer as BatchNorm2d).forward(h)
-      : (layer as (x: typeof h) => typeof h)(h);
-  }
+  const h = new Sequential(...layersOf(plain).slice(0, -1)).forward(x);
   assert.deepEqual(h.shape, [2, 8, 2, 2]);
   const [features, table, base] = await Promise.all(
     [h, D.stateDict()["embed.weight"]!, plain.forward(x)].map((t) => t.data()),

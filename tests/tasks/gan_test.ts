@@ -178,6 +178,33 @@ Deno.test("a GAN logs what its players lose, and its images grow like the data",
   assert.ok((await trainer.takeLosses()).diversity! > 0.2);
 });
 
+Deno.test("an auxiliary classifier adds its losses by their weight, and both players learn classes", async () => {
+  const auxiliary = (weight: number) =>
+    tiny(
+      "conditional=true",
+      "dcgan.condition=auxiliary",
+      "batchSize=32",
+      "optimizer.learningRate=0.004",
+      `loss.auxiliary=${weight}`,
+    );
+  const config = await auxiliary(2);
+  const [first, half] = await Promise.all(
+    [config, await auxiliary(0.5)].map(async (config) =>
+      (await trained(config, 1)).takeLosses()
+    ),
+  );
+  const classLoss = first!.class_loss_real! + first!.class_loss_fake!;
+  assert.ok(Math.abs(classLoss - 2 * Math.log(10)) < 0.5, `${classLoss}`);
+  const more = first!.discriminator_loss! - half!.discriminator_loss!;
+  assert.ok(Math.abs(more - 1.5 * classLoss) < 1e-4, `${more}`);
+  const trainer = await trained(config, 60);
+  await trainer.takeLosses();
+  await trained(config, 80, trainer);
+  const { class_loss_real: real, class_loss_fake: fake } = await trainer
+    .takeLosses();
+  assert.ok(real! < 1.5 && fake! < 1.5, `${real} ${fake}`);
+});
+
 Deno.test("a GAN restored from a checkpoint goes on as if nothing had happened", async () => {
   const cases = [
     ["loss.type=wasserstein-gp", "dcgan.norm=none", "criticSteps=2"],
@@ -189,8 +216,9 @@ Deno.test("a GAN restored from a checkpoint goes on as if nothing had happened",
       "instanceNoise=0.1",
       "diffAugment=[translation, cutout]",
     ],
+    ["conditional=true", "dcgan.condition=map"],
     [
-      "kerasDcgan={latent: 5, generatorChannels: [4, 4, 4], discriminatorChannels: [4, 4]}",
+      "kerasDcgan={latent: 5, generatorChannels: [4, 4, 4], discriminatorChannels: [4, 4], condition: auxiliary}",
       "conditional=true",
       "loss.r1=0.1",
     ],
@@ -363,6 +391,14 @@ Deno.test("a GAN refuses settings that do not go together", async () => {
     [
       "dcgan.condition=projection",
       /dcgan\.condition must be left out without conditional/,
+    ],
+    [
+      "dcgan.condition=auxiliary",
+      /dcgan\.condition must be left out without conditional/,
+    ],
+    [
+      "loss.auxiliary=2",
+      /loss\.auxiliary must be left out with condition channels/,
     ],
     ["evaluateEvery=5", /evaluateEvery must be 0/],
     ["batchSize=1", /batchSize must be at least 2/],
