@@ -89,7 +89,7 @@ export function buildAutoencoder(
   if (height % factor !== 0 || width % factor !== 0) {
     throw new UsageError(
       `Cannot use this autoencoder as it makes images ${factor} times smaller, so sides must be ` +
-        `multiples of ${factor} pixels: they are ${height} × ${width}. Use fewer levels, or set imageSize`,
+        `multiples of ${factor} pixels: they are ${height} × ${width}. Use fewer levels or, for a folder of images, set imageSize`,
     );
   }
   return new AutoencoderKl({ ...section, inChannels: channels }, rng);

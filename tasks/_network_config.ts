@@ -297,7 +297,7 @@ export function checkImageSize(
   if (height % factor === 0 && width % factor === 0) return;
   throw new UsageError(
     `Cannot use this ${name} as it halves ${what} ${halvings} times, so sides must be ` +
-      `multiples of ${factor} pixels: they are ${height} × ${width}. Use fewer levels, or set imageSize`,
+      `multiples of ${factor} pixels: they are ${height} × ${width}. Use fewer levels or, for a folder of images, set imageSize`,
   );
 }
 
