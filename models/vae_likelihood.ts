@@ -123,14 +123,37 @@ export class GaussianLikelihood extends SharedScaleLikelihood {
   }
 }
 
+/** Choices of the discretized likelihood. */
+export interface DiscretizedGaussianLikelihoodOptions
+  extends GaussianLikelihoodOptions {
+  /**
+   * The distribution function whose differences are the probabilities: `tanh` (default), the approximation
+   * in the decoder of diffusion, whose tails are lighter, or `erf`, that of the normal distribution.
+   */
+  cdf?: "tanh" | "erf";
+}
+
 /**
- * Probabilities of 8-bit values, see `discretizedGaussianLogProb`: the decoder of diffusion, so that
- * bounds of both, in bits per dimension, may be compared.
+ * Probabilities of 8-bit values, see `discretizedGaussianLogProb`: by default the decoder of diffusion, so
+ * that bounds of both, in bits per dimension, may be compared.
  */
 export class DiscretizedGaussianLikelihood extends SharedScaleLikelihood {
+  readonly #cdf: "tanh" | "erf";
+
+  /**
+   * Makes log σ.
+   *
+   * @throws {RangeError} If `sigma` is not positive.
+   */
+  constructor(options: DiscretizedGaussianLikelihoodOptions = {}) {
+    super(options);
+    this.#cdf = options.cdf ?? "tanh";
+  }
+
   /** log p of every value. */
   protected override elementLogProb(x: Tensor, output: Tensor): Tensor {
-    return discretizedGaussianLogProb(x, this.mean(output), this.log_scale);
+    const mean = this.mean(output), cdf = this.#cdf;
+    return discretizedGaussianLogProb(x, mean, this.log_scale, { cdf });
   }
 }
 

@@ -42,6 +42,7 @@ const likelihood = z.strictObject({
   type: z.enum(["bernoulli", "gaussian", "discretized"]).default("bernoulli"),
   sigma: z.number().gt(0).optional(), // where images span [-1, 1]; default: learned
   bounded: z.boolean().default(false), // whether the mean is kept within [-1, 1]
+  cdf: z.enum(["tanh", "erf"]).default("tanh"), // of discretized; tanh: as in the decoder of diffusion
   // static: 1 above one half; dynamic: drawn anew at every step, with the pixel as probability
   binarize: z.enum(["none", "static", "dynamic"]).default("none"),
 });
@@ -91,9 +92,12 @@ export const vaeSchema = z.strictObject({
       `left as it is, as its plane is of 2 latents: latent is ${latent}`,
     );
   }
-  const { type, sigma, binarize } = config.likelihood;
+  const { type, sigma, cdf, binarize } = config.likelihood;
   if (type === "bernoulli" && sigma !== undefined) {
     wrong(["likelihood", "sigma"], "left out, as bernoulli has no width");
+  }
+  if (type !== "discretized" && cdf !== "tanh") {
+    wrong(["likelihood", "cdf"], `left out, as ${type} has no bins`);
   }
   if (type !== "bernoulli" && binarize !== "none") {
     wrong(

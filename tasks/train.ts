@@ -534,8 +534,10 @@ export async function main(
   progress.finish();
   if (session.interrupted) {
     await session.save();
+    const { dataDir } = flags; // of this machine, so not in the run folder
     say(
-      `Stopped after step ${trainer.step}. Continue: ${commandName()} train ${name} --resume ${run.path}`,
+      `Stopped after step ${trainer.step}. Continue: ${commandName()} train ${name} --resume ${run.path}` +
+        (dataDir === undefined ? "" : ` --data-dir ${dataDir}`),
     );
     return;
   }

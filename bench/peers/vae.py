@@ -58,11 +58,17 @@ def decoder(network, latent, w=32):
     )
 
 
+CDF = {
+    "tanh": lambda z: 0.5 * (1 + torch.tanh(math.sqrt(2 / math.pi) * (z + 0.044715 * z**3))),
+    "erf": lambda z: 0.5 * (1 + torch.erf(z / math.sqrt(2))),
+}
+
+
 class Vae(nn.Module):
-    def __init__(self, network, latent, likelihood):
+    def __init__(self, network, latent, likelihood, cdf):
         super().__init__()
         self.encoder, self.decoder = encoder(network, latent), decoder(network, latent)
-        self.likelihood = likelihood
+        self.likelihood, self.cdf = likelihood, CDF[cdf]
         if likelihood == "discretized":
             self.log_scale = nn.Parameter(torch.zeros(()))
 
@@ -76,9 +82,9 @@ class Vae(nn.Module):
         elif self.likelihood == "gaussian":  # the sum of squared errors of pixels in [0, 1], and a constant
             log_p = -(((x + 1) / 2 - out.sigmoid()) ** 2) - math.log(2 * math.sqrt(math.pi))
         else:
-            normal = torch.distributions.Normal(out, self.log_scale.exp())
-            upper = torch.where(x > 0.999, torch.ones_like(x), normal.cdf(x + 1 / 255))
-            lower = torch.where(x < -0.999, torch.zeros_like(x), normal.cdf(x - 1 / 255))
+            inverse = (-self.log_scale).exp()
+            upper = torch.where(x > 0.999, torch.ones_like(x), self.cdf((x + 1 / 255 - out) * inverse))
+            lower = torch.where(x < -0.999, torch.zeros_like(x), self.cdf((x - 1 / 255 - out) * inverse))
             log_p = (upper - lower).clamp(min=1e-12).log()
         return log_p.flatten(1).sum(1), kl
 
@@ -93,6 +99,7 @@ def main():
     parser.add_argument("dataset", choices=["mnist", "fashion-mnist"])
     parser.add_argument("data")
     parser.add_argument("--network", choices=NETWORKS, default="conv")
+    parser.add_argument("--cdf", choices=CDF, default="tanh", help="of the discretized likelihood")
     parser.add_argument("--epochs", type=int, default=10)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int)
@@ -107,7 +114,7 @@ def main():
     if args.network == "plane":
         likelihood = "gaussian"
     latent, batch, warmup = NETWORKS[args.network]
-    model = Vae(args.network, latent, likelihood)
+    model = Vae(args.network, latent, likelihood, args.cdf)
     average = copy.deepcopy(model)
     optimizer = torch.optim.Adam(model.parameters(), 1e-3)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: min(1, (step + 1) / max(1, warmup)))
@@ -138,6 +145,7 @@ def main():
             loss = (kl.sum(1) - log_p).mean()
             optimizer.zero_grad()
             loss.backward()
+            nn.utils.clip_grad_norm_(model.parameters(), 1000)
             optimizer.step()
             schedule.step()
             decay = min(0.999, (1 + updates) / (10 + updates))

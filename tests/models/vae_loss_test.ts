@@ -105,6 +105,7 @@ Deno.test("Likelihoods have the right gradients, those that learn their scale in
       new BernoulliLikelihood(),
       new GaussianLikelihood(),
       new DiscretizedGaussianLikelihood({ bounded: true }),
+      new DiscretizedGaussianLikelihood({ cdf: "erf" }),
     ]
   ) {
     await assertGradient((out) => likelihood.logProb(x, out), [output]);
@@ -134,10 +135,28 @@ Deno.test("The probabilities of a discretised likelihood and of a Bernoulli sum 
     return Array.from(logs).reduce((sum, log) => sum + Math.exp(log), 0);
   };
   for (const [sigma, mean] of [[0.1, 0.3], [1, -0.9], [0.003, 0]] as const) {
-    const likelihood = new DiscretizedGaussianLikelihood({ sigma });
-    const sum = await total(likelihood, grid, mean);
-    assert.ok(Math.abs(sum - 1) < 1e-4, `${sum} at ${sigma}, ${mean}`);
+    for (const cdf of ["tanh", "erf"] as const) {
+      const likelihood = new DiscretizedGaussianLikelihood({ sigma, cdf });
+      const sum = await total(likelihood, grid, mean);
+      assert.ok(
+        Math.abs(sum - 1) < 1e-4,
+        `${sum} at ${sigma}, ${mean}, ${cdf}`,
+      );
+    }
   }
+  // Bins around 3.5 σ: Φ(3.54) - Φ(3.46), and the same of ½ (1 + tanh(√(2/π) (z + 0.044715 z³))).
+  const x = tensor([25.5 / 127.5], [1, 1]); // 153 of 255
+  const density = async (cdf: "tanh" | "erf") => {
+    const likelihood = new DiscretizedGaussianLikelihood({
+      sigma: 2 / 255 / 0.08,
+      cdf,
+    });
+    const mean = full([1, 1], 25.5 / 127.5 - 3.5 * 2 / 255 / 0.08);
+    const [log] = await likelihood.logProb(x, mean).data();
+    return Math.exp(log!);
+  };
+  await assertClose([await density("erf")], [7.002418e-05], { rtol: 1e-4 });
+  await assertClose([await density("tanh")], [5.961094e-05], { rtol: 1e-4 });
   const ends = [-1, 1];
   assert.ok(
     Math.abs(await total(new BernoulliLikelihood(), ends, 0.8) - 1) < 1e-5,

@@ -141,6 +141,8 @@ Deno.test("train saves at Ctrl-C, and sample draws from what is there", async ()
       "1,7",
       "--steps",
       "100000",
+      "--data-dir",
+      folder,
     ];
     const child = task("train", [...args, "--set", "logEvery=1", "--out", path])
       .spawn();
@@ -148,9 +150,12 @@ Deno.test("train saves at Ctrl-C, and sample draws from what is there", async ()
     child.kill("SIGINT");
     const { code, stderr } = await child.output();
     assert.equal(code, 0);
-    assert.match(
-      new TextDecoder().decode(stderr),
-      /Stopped after step \d+\. Continue: .*--resume/,
+    const said = new TextDecoder().decode(stderr);
+    assert.match(said, /Stopped after step \d+\. Continue: /);
+    assert.ok(
+      said.trimEnd().endsWith(
+        ` train ddpm --resume ${path} --data-dir ${folder}`,
+      ),
     );
 
     const one = await run(

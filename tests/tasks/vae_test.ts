@@ -116,6 +116,10 @@ Deno.test("the configuration of a VAE says what does not fit", async () => {
     await assert.rejects(() => resolve("vae-digits", set), want);
   }
   await assert.rejects(
+    () => resolve("vae-mnist", "likelihood.cdf=erf"),
+    /likelihood\.cdf must be left out, as bernoulli has no bins/,
+  );
+  await assert.rejects(
     () => resolve("vae-mnist", "likelihood.sigma=1"),
     /likelihood\.sigma must be left out, as bernoulli has no width/,
   );
